@@ -1,0 +1,111 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/enclaveos/eos/"
+
+// arrows are the imports between our packages that are allowed, each with its
+// reason. A package that is missing here, or an import that no row allows,
+// fails the test: add a row only together with a reason that holds.
+var arrows = []struct {
+	from string // package below the module, path.Match pattern
+	to   string // packages that it may import, patterns separated by blanks; "" for none
+	why  string
+}{
+	{"pkg/sgx", "", "the architecture's words: everything stands on them, they stand on nothing"},
+	{"pkg/sgxs", "pkg/sgx", "streams are made of the architecture's structures"},
+	{"pkg/sgxs/fromelf", "pkg/sgx pkg/sgxs", "a converter writes a stream"},
+	{"pkg/sgxs/diff", "pkg/sgx pkg/sgxs pkg/sgxs/fromelf", "a difference is told by stream, page and symbol"},
+	{"pkg/sign", "pkg/sgx pkg/sgxs", "a signature is over a stream's measurement"},
+	{"pkg/sign/keyref", "pkg/sign", "a key is checked for the shape that SIGSTRUCT wants"},
+	{"pkg/runner/platform", "pkg/sgx", "an interface in the architecture's words"},
+	{"pkg/runner/platform/platformtest", "pkg/sgx pkg/sgxs pkg/sign pkg/runner/platform", "the suite builds, signs and enters small enclaves"},
+	{"pkg/runner/platform/softsgx/microcode", "pkg/sgx pkg/sign pkg/runner/platform", "EINIT verifies SIGSTRUCT"},
+	{"pkg/runner/platform/softsgx", "pkg/sgx pkg/runner/platform pkg/runner/platform/softsgx/microcode", "execution of what the rules allow"},
+	{"pkg/runner", "pkg/sgx pkg/sgxs pkg/sign pkg/runner/platform", "loading: a stream and a signature onto a platform"},
+	{"pkg/runner/edp", "pkg/sgx pkg/runner pkg/runner/platform", "the Fortanix ABI served to a loaded enclave"},
+	{"cmd/eos/edptool", "pkg/*", "the only other place that may see everything: programs under other names"},
+	{"cmd/eos", "pkg/* cmd/eos/edptool", "the program"},
+	{"testdata/enclaves", "pkg/*", "test enclaves, imported by tests only"},
+	{"bench", "pkg/* testdata/enclaves", "the benchmark page measures everything"},
+}
+
+// bans are imports from outside that would break a promise.
+var bans = []struct{ from, to, why string }{
+	{"*", "C", "the default binary is static and cgo-free"},
+	{"pkg/sgx", "os", "pure structures do no I/O"},
+	{"pkg/sgx", "golang.org/x/*", "standard library only"},
+	{"pkg/sgxs", "golang.org/x/*", "standard library only"},
+}
+
+// match is path.Match in which a trailing "*" also matches further elements.
+func match(pattern, name string) bool {
+	if p, ok := strings.CutSuffix(pattern, "*"); ok {
+		return strings.HasPrefix(name, p)
+	}
+	ok, _ := path.Match(pattern, name)
+	return ok
+}
+
+func TestImportArrows(t *testing.T) {
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...")
+	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		seen++
+		from := strings.TrimPrefix(p.ImportPath, module)
+		row := -1
+		for i, a := range arrows {
+			if a.from == from {
+				row = i
+			}
+		}
+		if row < 0 {
+			t.Errorf("%s has no row in arrows: say what it may import, and why", from)
+			continue
+		}
+		for _, imp := range p.Imports {
+			if to, ours := strings.CutPrefix(imp, module); ours && !allowed(arrows[row].to, to) {
+				t.Errorf("%s imports %s; allowed: %q (%s)", from, to, arrows[row].to, arrows[row].why)
+			}
+			for _, b := range bans {
+				if match(b.from, from) && match(b.to, imp) {
+					t.Errorf("%s imports %s: %s", from, imp, b.why)
+				}
+			}
+		}
+	}
+	if seen < 10 {
+		t.Fatalf("go list named only %d packages", seen)
+	}
+}
+
+func allowed(list, to string) bool {
+	for p := range strings.FieldsSeq(list) {
+		if match(p, to) {
+			return true
+		}
+	}
+	return false
+}
