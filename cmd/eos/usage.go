@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// flagError turns pflag's errors into usage errors in our words.
+func flagError(cmd *cobra.Command, err error) error {
+	help := "see " + cmd.CommandPath() + " --help"
+	var missing *pflag.NotExistError
+	var value *pflag.InvalidValueError
+	var needs *pflag.ValueRequiredError
+	switch {
+	case errors.As(err, &missing):
+		name := missing.GetSpecifiedName()
+		if missing.GetSpecifiedShortnames() != "" {
+			return withHint(usagef("%s: no flag -%s", cmd.CommandPath(), name), "%s", help)
+		}
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden {
+				names = append(names, "--"+f.Name)
+			}
+		})
+		return unknownWord("flag", "--"+name, names, help)
+	case errors.As(err, &value):
+		return withHint(usagef("--%s: %w", value.GetFlag().Name, value.Unwrap()), "%s", help)
+	case errors.As(err, &needs):
+		return withHint(usagef("--%s needs a value", needs.GetSpecifiedName()), "%s", help)
+	}
+	return withHint(usagef("%s: %w", cmd.CommandPath(), err), "%s", help)
+}
+
+// positional checks the number of arguments; names are those of the usage
+// line, the optional ones from need on.
+func positional(need int, names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		hint := "usage: " + cmd.UseLine()
+		switch {
+		case len(args) < need:
+			return withHint(usagef("%s: %s is missing", cmd.CommandPath(), names[len(args)]), "%s", hint)
+		case len(args) > len(names):
+			return withHint(usagef("%s: unexpected argument %q", cmd.CommandPath(), args[len(names)]), "%s", hint)
+		}
+		return nil
+	}
+}
+
+// unknownWord is the error for a word that is none of known: its hint is the
+// nearest of them or else otherwise.
+func unknownWord(kind, word string, known []string, otherwise string) error {
+	err := usagef("unknown %s %s", kind, quoteWord(word))
+	if n := nearest(word, known); n != "" {
+		return withHint(err, "did you mean %s?", n)
+	}
+	return withHint(err, "%s", otherwise)
+}
+
+func quoteWord(w string) string {
+	if strings.HasPrefix(w, "-") {
+		return w
+	}
+	return fmt.Sprintf("%q", w)
+}
+
+// nearest returns the known word that is at most a third of its length away
+// from word, or that word begins.
+func nearest(word string, known []string) string {
+	best, bestDist := "", 1<<30
+	for _, k := range known {
+		d := editDistance(word, k)
+		if strings.HasPrefix(k, word) && len(strings.TrimLeft(word, "-")) >= 2 {
+			d = 1
+		}
+		if d <= max(1, len(strings.TrimLeft(k, "-"))/3) && d < bestDist {
+			best, bestDist = k, d
+		}
+	}
+	return best
+}
+
+// editDistance is Levenshtein's, on bytes.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diag := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diag, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diag+cost)
+		}
+	}
+	return row[len(b)]
+}
