@@ -1,0 +1,102 @@
+package sgxs
+
+import (
+	"io"
+
+	"github.com/enclaveos/eos/pkg/sgx"
+)
+
+// Page is a page of an image with all its chunks.
+type Page struct {
+	Offset   uint64
+	Flags    sgx.SecInfoFlags
+	Data     []byte  // sgx.PageSize bytes, zero where no chunk is
+	Present  uint16  // chunks that are in the stream; bit 0 is the first
+	Measured uint16  // those of them that are measured
+	Order    []uint8 // the measured chunks, as they follow each other in the stream
+}
+
+// PageReader reads a stream page by page.
+type PageReader struct {
+	r       RecordReader
+	header  Record
+	next    Record // the EADD that Next will return
+	more    bool   // next is valid
+	started bool
+	page    Page
+	buf     [sgx.PageSize]byte
+	err     error
+}
+
+// NewPageReader returns a PageReader of the canonical stream src.
+func NewPageReader(src io.Reader) *PageReader {
+	return &PageReader{r: NewCanonicalReader(src)}
+}
+
+// NewLenientPageReader returns a PageReader that accepts what NewLenientReader
+// accepts, but no empty stream. Of a chunk that repeats, the last one counts.
+func NewLenientPageReader(src io.Reader) *PageReader {
+	return &PageReader{r: NewLenientReader(src)}
+}
+
+// Header returns the first record, ECREATE or UNSIZED. It may be called at any
+// time.
+func (p *PageReader) Header() (Record, error) {
+	if !p.started {
+		p.started = true
+		p.page.Data = p.buf[:]
+		p.header, p.err = p.r.Next()
+		if p.err == io.EOF {
+			p.err = &FormatError{1, 0, "stream is empty, want ECREATE", ErrNotCanonical}
+		}
+		if p.err == nil {
+			if p.advance(); p.err == io.EOF {
+				return p.header, nil
+			}
+		}
+	}
+	if p.header.Kind == 0 {
+		return Record{}, p.err
+	}
+	return p.header, nil
+}
+
+// advance reads the record that follows and expects it to be an EADD.
+func (p *PageReader) advance() {
+	p.next, p.err = p.r.Next()
+	p.more = p.err == nil
+}
+
+// Next returns the next page. It and its slices are valid until the next call
+// of Next. At the end of the stream it returns io.EOF; an error is final.
+func (p *PageReader) Next() (*Page, error) {
+	if _, err := p.Header(); err != nil {
+		return nil, err
+	}
+	if !p.more {
+		return nil, p.err
+	}
+	if p.page.Present != 0 {
+		clear(p.buf[:])
+	}
+	p.page = Page{Offset: p.next.Offset, Flags: p.next.Flags, Data: p.buf[:], Order: p.page.Order[:0]}
+	for {
+		if p.advance(); !p.more {
+			if p.err == io.EOF {
+				return &p.page, nil
+			}
+			return nil, p.err
+		}
+		if p.next.Kind == KindEAdd {
+			return &p.page, nil
+		}
+		at := int(p.next.Offset % sgx.PageSize)
+		copy(p.buf[at:], p.next.Data)
+		chunk := uint8(at / sgx.ChunkSize)
+		p.page.Present |= 1 << chunk
+		if p.next.Kind == KindEExtend {
+			p.page.Measured |= 1 << chunk
+			p.page.Order = append(p.page.Order, chunk)
+		}
+	}
+}
