@@ -83,7 +83,8 @@ status is 1 for an error and 2 for a wrong command line.`,
 	root.SetOut(u.stdout)
 	root.SetErr(u.stderr)
 	root.SetFlagErrorFunc(flagError)
-	root.SetHelpCommand(helpCmd(u))
+	root.SetHelpCommand(helpCmd())
+	root.SetUsageTemplate(usageTemplate)
 	cobra.EnableCommandSorting = false
 	for _, v := range verbs {
 		c := v(u)
@@ -91,36 +92,4 @@ status is 1 for an error and 2 for a wrong command line.`,
 		root.AddCommand(c)
 	}
 	return root
-}
-
-func helpCmd(u *ui) *cobra.Command {
-	return &cobra.Command{
-		Use:   "help [COMMAND]",
-		Short: "explain a command",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			root := cmd.Root()
-			c, rest, err := root.Find(args)
-			if err != nil || c == root && len(rest) > 0 {
-				return unknownWord("command", args[0], verbNames(root), "eos help lists the commands")
-			}
-			c.InitDefaultHelpFlag()
-			return c.Help()
-		},
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return verbNames(cmd.Root()), cobra.ShellCompDirectiveNoFileComp
-		},
-	}
-}
-
-func verbNames(root *cobra.Command) []string {
-	var names []string
-	for _, c := range root.Commands() {
-		if !c.Hidden {
-			names = append(names, c.Name())
-		}
-	}
-	return names
 }

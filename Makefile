@@ -1,0 +1,58 @@
+# make demo   a sample enclave from source to running, from a fresh clone
+# make test   everything that must hold before a change goes in
+#
+# Both install what they need: a C compiler (apt, only if missing and only as
+# root) and, for the tests, staticcheck into bin/.
+
+SHELL       := /bin/bash
+GO          ?= go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 5s
+
+.PHONY: all demo test build format vet lint race fuzz portable clean
+all: build
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/eos ./cmd/eos
+
+demo: build
+	@.ci/need gcc gcc libc6-dev
+	@.ci/demo
+
+test: format vet lint race fuzz portable
+	@echo "all tests passed"
+
+format:
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt these files:"; echo "$$out"; exit 1; fi
+
+# Go leaves packages below testdata out of ./...; HIDDEN names them again.
+HIDDEN = $(shell find testdata examples -name '*.go' -printf './%h\n' 2>/dev/null | sort -u)
+
+vet:
+	$(GO) vet ./... $(HIDDEN)
+
+bin/staticcheck-$(lastword $(subst @, ,$(STATICCHECK))):
+	GOBIN=$(CURDIR)/bin $(GO) install $(STATICCHECK)
+	mv bin/staticcheck $@
+
+lint: bin/staticcheck-$(lastword $(subst @, ,$(STATICCHECK)))
+	$< ./... $(HIDDEN)
+
+# The race detector wants cgo; the test enclaves want a C compiler; one story
+# of the command line signs with openssl.
+race:
+	@.ci/need gcc gcc libc6-dev
+	@.ci/need openssl openssl
+	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./... $(HIDDEN)
+
+fuzz:
+	@GO=$(GO) .ci/fuzz $(FUZZTIME)
+
+# What clients and build machines use must compile where they are.
+portable:
+	set -e; for os in windows darwin; do \
+	  GOOS=$$os CGO_ENABLED=0 $(GO) build ./pkg/sgx/... ./pkg/sgxs/... ./pkg/sign/...; done
+	CGO_ENABLED=0 $(GO) build ./...
+
+clean:
+	rm -rf bin testdata/enclaves/out
