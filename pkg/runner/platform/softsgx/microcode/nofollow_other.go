@@ -1,0 +1,5 @@
+//go:build !unix
+
+package microcode
+
+const openNoFollow = 0
