@@ -187,3 +187,18 @@ func putNumber(b *[KeySize]byte, n *big.Int) {
 	n.FillBytes(b[:])
 	slices.Reverse(b[:])
 }
+
+// VerifyBy is Verify, and says too whether pub is the signer.
+func VerifyBy(s *sgx.SigStruct, pub *rsa.PublicKey) error {
+	if err := Verify(s); err != nil {
+		return err
+	}
+	want, err := MRSigner(pub)
+	if err != nil {
+		return err
+	}
+	if got := s.MRSigner(); got != want {
+		return fmt.Errorf("SIGSTRUCT is signed by another key: MRSIGNER is %v, want %v", got, want)
+	}
+	return nil
+}
