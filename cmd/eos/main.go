@@ -51,6 +51,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 // verbs lists the commands in the order in which help shows them.
 var verbs = []func(*ui) *cobra.Command{
+	signCmd, inspectCmd, verifyCmd, keygenCmd,
 	toolCmd, completionCmd, versionCmd,
 }
 

@@ -8,10 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"sync"
-	"syscall"
 )
 
 // writeFile makes the file at path from what fill writes, whole or not at all:
@@ -77,29 +74,6 @@ func pathCause(err error) error {
 	return err
 }
 
-// removeOnSignal removes a file if the program is interrupted before the
-// returned function is called.
-func removeOnSignal(path string) (done func()) {
-	c := make(chan os.Signal, 1)
-	stop := make(chan struct{})
-	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		select {
-		case s := <-c:
-			os.Remove(path)
-			if s == syscall.SIGTERM {
-				os.Exit(128 + int(syscall.SIGTERM))
-			}
-			os.Exit(exitInterrupt)
-		case <-stop:
-		}
-	}()
-	return sync.OnceFunc(func() {
-		signal.Stop(c)
-		close(stop)
-	})
-}
-
 // checkDistinct refuses an output that is one of the inputs, also by another
 // name.
 func checkDistinct(out string, ins ...string) error {
@@ -119,4 +93,18 @@ func replaceExt(path, ext string) string {
 		path = path[:len(path)-len(e)]
 	}
 	return path + ext
+}
+
+// checkAbsent refuses files that exist; an empty name is none. What makes the
+// file looks again: this is to fail before the work.
+func checkAbsent(paths ...string) error {
+	for _, p := range paths {
+		if p == "" {
+			continue
+		}
+		if _, err := os.Lstat(p); err == nil {
+			return withHint(fmt.Errorf("%s exists, and a key is never overwritten", p), "name another file or move this one")
+		}
+	}
+	return nil
 }

@@ -14,6 +14,7 @@ package main
 //     status, and what diff found, are exitStatus values and print nothing.
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,9 +29,8 @@ import (
 )
 
 const (
-	exitError     = 1
-	exitUsage     = 2
-	exitInterrupt = 130 // 128 + SIGINT, as shells have it
+	exitError = 1
+	exitUsage = 2
 )
 
 // exitStatus ends the program with that code and without a word.
@@ -167,4 +167,15 @@ func (p *progress) end() {
 		fmt.Fprint(p.out, "\r\x1b[K")
 		p.shown = false
 	}
+}
+
+// bufferedUI prints to stdout through a buffer: for listings of many lines.
+type bufferedUI struct {
+	*bufio.Writer
+	ui *ui
+}
+
+func (u *ui) buffered() bufferedUI {
+	w := bufio.NewWriterSize(u.stdout, 1<<16)
+	return bufferedUI{w, &ui{stdin: u.stdin, stdout: w, stderr: u.stderr}}
 }
