@@ -51,7 +51,7 @@ func parseSection(b []byte) section {
 //	4  4  p_flags    24  8  p_paddr    48  8  p_align
 //	8  8  p_offset   32  8  p_filesz
 type segment struct {
-	typ, flags                    uint32
+	typ, flags                   uint32
 	offset, vaddr, filesz, memsz uint64
 }
 
@@ -132,19 +132,15 @@ func (f *elfFile) loadSections(off, entry uint64, n uint16) error {
 	if err := f.checkRange("Section header table", off, uint64(n)*entry, 8); err != nil {
 		return err
 	}
-	if entry%8 != 0 {
+	if entry%8 != 0 && n > 1 {
 		return refuse(hintDamaged, "Loading ELF file: Section headers of %d bytes, not a multiple of 8", entry)
 	}
 	f.sections = make([]section, n)
 	f.names = make([]string, 0, n)
-	b := make([]byte, uint64(n)*entry)
-	if err := f.readAt(b, off); err != nil {
-		return err
-	}
-	for i := range f.sections {
-		f.sections[i] = parseSection(b[uint64(i)*entry:])
-	}
-	return nil
+	return f.entries(off, uint64(n)*entry, entry, func(i uint64, b []byte) error {
+		f.sections[i] = parseSection(b)
+		return nil
+	})
 }
 
 // sectionNames returns the file offset of the section names. The index is not
@@ -279,31 +275,27 @@ func (f *elfFile) segments() ([]segment, error) {
 	if f.phnum == 0 || f.phoff == 0 || entry == 0 {
 		return nil, nil
 	}
-	if entry < segmentSize || entry%8 != 0 {
+	if entry < segmentSize || entry%8 != 0 && f.phnum > 1 {
 		return nil, refuse(hintDamaged, "Loading ELF file: Program headers of %d bytes, expected %d", entry, segmentSize)
 	}
 	if err := f.checkRange("Program header table", f.phoff, uint64(f.phnum)*entry, 8); err != nil {
 		return nil, err
 	}
-	b := make([]byte, uint64(f.phnum)*entry)
-	if err := f.readAt(b, f.phoff); err != nil {
-		return nil, err
-	}
 	s := make([]segment, f.phnum)
-	for i := range s {
-		e := b[uint64(i)*entry:]
+	err := f.entries(f.phoff, uint64(f.phnum)*entry, entry, func(i uint64, b []byte) error {
 		s[i] = segment{
-			typ: le.Uint32(e), flags: le.Uint32(e[4:]), offset: le.Uint64(e[8:]), vaddr: le.Uint64(e[16:]),
-			filesz: le.Uint64(e[32:]), memsz: le.Uint64(e[40:]),
+			typ: le.Uint32(b), flags: le.Uint32(b[4:]), offset: le.Uint64(b[8:]), vaddr: le.Uint64(b[16:]),
+			filesz: le.Uint64(b[32:]), memsz: le.Uint64(b[40:]),
 		}
-	}
-	return s, nil
+		return nil
+	})
+	return s, err
 }
 
 // entries calls do for each entry of a table that lies within the file and is a
 // whole number of entries.
-func (f *elfFile) entries(off, n uint64, entry int, do func(i uint64, b []byte) error) error {
-	buf := make([]byte, min(n, uint64(entry)*1024))
+func (f *elfFile) entries(off, n, entry uint64, do func(i uint64, b []byte) error) error {
+	buf := make([]byte, min(n, entry*max(1, 1<<16/entry)))
 	for i := uint64(0); n > 0; {
 		b := buf[:min(n, uint64(len(buf)))]
 		if err := f.readAt(b, off); err != nil {

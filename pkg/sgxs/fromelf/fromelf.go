@@ -35,6 +35,7 @@ type Options struct {
 	Debug        bool   // sets the program's DEBUG byte, no attribute
 	Library      bool   // no thread is marked as secondary
 	Unsized      bool   // UNSIZED header: the size is left to an append
+	Measure      bool   // also compute MRENCLAVE; of sized images only
 }
 
 // Error tells why an ELF is not convertible.
