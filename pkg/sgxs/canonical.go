@@ -80,28 +80,34 @@ func NewLenientReader(src io.Reader) *CanonicalReader {
 
 // Next returns the next record. At the end of the stream it returns io.EOF; an
 // error is final.
-func (c *CanonicalReader) Next() (Record, error) {
-	if c.err != nil {
-		return Record{}, c.err
+func (c *CanonicalReader) Next() (rec Record, err error) {
+	if err = c.next(&rec); err != nil {
+		rec = Record{}
 	}
-	rec, err := c.raw.Next()
-	if err != nil {
+	return rec, err
+}
+
+// next is Next without copies of the Record.
+func (c *CanonicalReader) next(rec *Record) error {
+	if c.err != nil {
+		return c.err
+	}
+	if err := c.raw.next(rec); err != nil {
 		if err == io.EOF && !c.order.created && !c.order.lenient {
 			err = &FormatError{1, 0, "stream is empty, want ECREATE", ErrNotCanonical}
 		}
 		c.err = err
-		return Record{}, err
+		return err
 	}
-	what, _ := c.order.check(&rec)
+	what, _ := c.order.check(rec)
 	if what == "" && c.raw.junk != 0 && !c.order.lenient {
 		b := c.raw.buf[c.raw.pos-c.raw.base:]
 		what = fmt.Sprintf("%v: reserved header byte %d is %#02x, want 0", rec.Kind, c.raw.junk, b[c.raw.junk])
 	}
 	if what != "" {
 		c.err = &FormatError{c.raw.n, c.raw.pos, what, ErrNotCanonical}
-		return Record{}, c.err
 	}
-	return rec, nil
+	return c.err
 }
 
 // Pos returns the offset in the stream of the record last returned.

@@ -18,14 +18,15 @@ type Page struct {
 
 // PageReader reads a stream page by page.
 type PageReader struct {
-	r       RecordReader
-	header  Record
-	next    Record // the EADD that Next will return
-	more    bool   // next is valid
-	started bool
-	page    Page
-	buf     [sgx.PageSize]byte
-	err     error
+	r         *CanonicalReader
+	header    Record
+	headerErr error
+	next      Record // the EADD that Next will return
+	more      bool   // next is valid
+	started   bool
+	page      Page
+	buf       [sgx.PageSize]byte
+	err       error
 }
 
 // NewPageReader returns a PageReader of the canonical stream src.
@@ -45,25 +46,23 @@ func (p *PageReader) Header() (Record, error) {
 	if !p.started {
 		p.started = true
 		p.page.Data = p.buf[:]
-		p.header, p.err = p.r.Next()
-		if p.err == io.EOF {
+		p.err = p.r.next(&p.header)
+		switch p.err {
+		case nil:
+			p.advance()
+		case io.EOF:
 			p.err = &FormatError{1, 0, "stream is empty, want ECREATE", ErrNotCanonical}
-		}
-		if p.err == nil {
-			if p.advance(); p.err == io.EOF {
-				return p.header, nil
-			}
+			fallthrough
+		default:
+			p.headerErr = p.err
 		}
 	}
-	if p.header.Kind == 0 {
-		return Record{}, p.err
-	}
-	return p.header, nil
+	return p.header, p.headerErr
 }
 
 // advance reads the record that follows and expects it to be an EADD.
 func (p *PageReader) advance() {
-	p.next, p.err = p.r.Next()
+	p.err = p.r.next(&p.next)
 	p.more = p.err == nil
 }
 

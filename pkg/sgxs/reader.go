@@ -35,23 +35,26 @@ func NewReader(src io.Reader) *Reader {
 
 // Next returns the next record. At the end of the stream it returns io.EOF; an
 // error is final.
-func (r *Reader) Next() (Record, error) {
-	var rec Record
-	if r.err != nil {
-		return rec, r.err
-	}
+func (r *Reader) Next() (rec Record, err error) {
+	err = r.next(&rec)
+	return rec, err
+}
+
+// next is Next without copies of the Record.
+func (r *Reader) next(rec *Record) error {
 	if r.w-r.r < HeaderSize && !r.fill(HeaderSize) {
-		return rec, r.err
+		return r.err
 	}
 	junk, ok := rec.parseHeader(r.buf[r.r:r.w])
 	if !ok {
-		return Record{}, r.fail(ErrTag, fmt.Sprintf("unknown tag %016x (%q)", le.Uint64(r.buf[r.r:]), r.buf[r.r:r.r+8]))
+		return r.fail(ErrTag, fmt.Sprintf("unknown tag %016x (%q)", le.Uint64(r.buf[r.r:]), r.buf[r.r:r.r+8]))
 	}
 	size := HeaderSize
 	if rec.Kind.hasData() {
 		size = chunkSize
 		if r.w-r.r < size && !r.fill(size) {
-			return Record{}, r.err
+			*rec = Record{}
+			return r.err
 		}
 		rec.Data = r.buf[r.r+HeaderSize : r.r+size : r.r+size]
 	}
@@ -59,7 +62,7 @@ func (r *Reader) Next() (Record, error) {
 	r.n++
 	r.junk = junk
 	r.r += size
-	return rec, nil
+	return nil
 }
 
 // Pos returns the offset in the stream of the record last returned.
@@ -72,12 +75,16 @@ func (r *Reader) Number() int64 { return r.n }
 // fail makes the record that starts at r.r the one at fault.
 func (r *Reader) fail(err error, what string) error {
 	r.err = &FormatError{r.n + 1, r.base + int64(r.r), what, err}
+	r.w = r.r
 	return r.err
 }
 
 // fill reads until n unread bytes are in the buffer; false, with r.err set, if
 // there are not so many.
 func (r *Reader) fill(n int) bool {
+	if r.err != nil {
+		return false
+	}
 	if len(r.buf)-r.r < n {
 		next := r.buf
 		if r.spill != nil {
@@ -101,6 +108,7 @@ func (r *Reader) fill(n int) bool {
 		}
 		switch {
 		case err != io.EOF:
+			r.w = r.r
 			r.err = fmt.Errorf("sgxs: reading record %d at %#x: %w", r.n+1, r.base+int64(r.r), err)
 		case r.w == r.r:
 			r.err = io.EOF

@@ -1,7 +1,6 @@
 package sgxs
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -25,8 +24,8 @@ type Writer struct {
 	unsized bool
 	err     error
 
-	hash  *runHasher // nil unless MeasureAlso was called
-	start int        // of the run being gathered, in buf; -1 if there is none
+	hash  *hasher // nil unless MeasureAlso was called
+	start int     // of the run being gathered, in buf; -1 if there is none
 }
 
 // NewWriter returns a Writer to dst. It buffers: call Flush at the end.
@@ -36,7 +35,7 @@ func NewWriter(dst io.Writer) *Writer {
 
 // MeasureAlso makes the Writer hash what it writes, which MREnclave wants. It
 // must be called before the first record. Hashing and writing overlap.
-func (w *Writer) MeasureAlso() { w.hash = &runHasher{Hash: sha256.New()} }
+func (w *Writer) MeasureAlso() { w.hash = newHasher(writeSize) }
 
 // Create writes ECREATE for an enclave of size bytes whose SSA frames have
 // ssaFrameSize pages.
@@ -107,17 +106,16 @@ func (w *Writer) Flush() error {
 	if w.err != nil || len(w.buf) == 0 {
 		return w.err
 	}
-	if w.hash != nil {
-		w.endRun()
-		w.hash.start()
-		defer w.hash.wait()
-	}
+	w.endRun()
 	n, err := w.dst.Write(w.buf)
 	if err == nil && n < len(w.buf) {
 		err = io.ErrShortWrite
 	}
 	if err != nil {
 		return w.fail(err)
+	}
+	if w.hash != nil {
+		w.buf = w.hash.swap(w.buf)
 	}
 	w.buf = w.buf[:0]
 	return nil
@@ -137,8 +135,7 @@ func (w *Writer) MREnclave() (m sgx.Measurement, err error) {
 	case w.unsized:
 		return m, fmt.Errorf("sgxs: %w", ErrUnsized)
 	}
-	w.hash.Sum(m[:0])
-	return m, nil
+	return w.hash.sum(), nil
 }
 
 // admit checks the order and makes room for size bytes.
