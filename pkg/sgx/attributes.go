@@ -40,10 +40,7 @@ func (f AttrFlags) String() string {
 			f &^= n.bit
 		}
 	}
-	if f != 0 || s == nil {
-		s = append(s, fmt.Sprintf("%#x", uint64(f)))
-	}
-	return strings.Join(s, "|")
+	return joinNames(s, uint64(f))
 }
 
 // XFRM is the XSAVE-feature request mask, the high half of ATTRIBUTES
@@ -86,10 +83,7 @@ func (x XFRM) String() string {
 			x &^= n.bits
 		}
 	}
-	if x != 0 || s == nil {
-		s = append(s, fmt.Sprintf("%#x", uint64(x)))
-	}
-	return strings.Join(s, "|")
+	return joinNames(s, uint64(x))
 }
 
 // AttributesSize is the size of ATTRIBUTES in bytes.
@@ -139,8 +133,16 @@ func (m MiscSelect) String() string {
 	if m&MiscCPINFO != 0 {
 		s = append(s, "CPINFO")
 	}
-	if u := m &^ (MiscEXINFO | MiscCPINFO); u != 0 || s == nil {
-		s = append(s, fmt.Sprintf("%#x", uint32(u)))
+	return joinNames(s, uint64(m&^(MiscEXINFO|MiscCPINFO)))
+}
+
+// joinNames joins the names of bits and what is left of the number, in hex.
+func joinNames(names []string, rest uint64) string {
+	switch {
+	case rest != 0:
+		names = append(names, fmt.Sprintf("%#x", rest))
+	case names == nil:
+		return "0"
 	}
-	return strings.Join(s, "|")
+	return strings.Join(names, "|")
 }
