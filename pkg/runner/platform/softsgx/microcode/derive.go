@@ -89,7 +89,7 @@ func (k *keyDependencies) bytes() (b [keyDependenciesSize]byte) {
 // derive returns the key that depends on k and on this device.
 func (d *Device) derive(k *keyDependencies) [16]byte {
 	b := k.bytes()
-	return cmac.Sum(d.rootKey, b[:])
+	return cmac.Sum(d.secrets().rootKey, b[:])
 }
 
 // expand derives a secret of the device from its seed: HKDF-SHA256 without

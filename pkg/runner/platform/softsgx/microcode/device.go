@@ -12,7 +12,8 @@ const SeedSize = 32
 
 // Device is what differs from one processor to the next: the secrets behind
 // all keys, the version of the microcode and the owner's epoch. It is made by
-// OpenDevice or NewDevice and does not change; any goroutine may use it.
+// OpenDevice or NewDevice and does not change; any goroutine may use it. No way of printing it shows a
+// secret.
 //
 // From the seed come, by HKDF-SHA256 with the label as info:
 //
@@ -24,11 +25,18 @@ type Device struct {
 	// have EINITTOKENKEY. Zero is nobody. It is set, if at all, before use.
 	LaunchSigner sgx.Measurement
 
+	cpuSVN     [16]byte
+	ownerEpoch [16]byte
+	// A function, because fmt prints what is behind pointers and inside
+	// structs without asking their methods when a field is not exported.
+	secrets func() *deviceSecrets
+}
+
+// deviceSecrets is what is derived from the seed.
+type deviceSecrets struct {
 	rootKey     [16]byte
 	sealFuses   [16]byte
-	reportKeyID [32]byte
-	cpuSVN      [16]byte
-	ownerEpoch  [16]byte
+	reportKeyID [32]byte // not secret: every REPORT has it
 }
 
 // NewDevice returns a device that lives in memory only: with the same seed it
@@ -43,11 +51,11 @@ func NewDevice(seed [SeedSize]byte) *Device {
 var currentCPUSVN = [16]byte{1}
 
 func newDevice(f *deviceFile) *Device {
-	d := &Device{cpuSVN: f.cpuSVN, ownerEpoch: f.ownerEpoch}
-	expand(&f.seed, "eos software sgx: root key", d.rootKey[:])
-	expand(&f.seed, "eos software sgx: seal fuses", d.sealFuses[:])
-	expand(&f.seed, "eos software sgx: report key id", d.reportKeyID[:])
-	return d
+	s := new(deviceSecrets)
+	expand(&f.seed, "eos software sgx: root key", s.rootKey[:])
+	expand(&f.seed, "eos software sgx: seal fuses", s.sealFuses[:])
+	expand(&f.seed, "eos software sgx: report key id", s.reportKeyID[:])
+	return &Device{cpuSVN: f.cpuSVN, ownerEpoch: f.ownerEpoch, secrets: func() *deviceSecrets { return s }}
 }
 
 // CPUSVN returns the device's security version.

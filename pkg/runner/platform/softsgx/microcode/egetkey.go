@@ -81,7 +81,7 @@ func EGetKey(dev *Device, e *Enclave, request []byte) (key [16]byte, code sgx.Er
 		k.cetMask = ^kr.CETAttributesMask
 	}
 	if kr.KeyName != sgx.KeyProvision {
-		k.sealFuses = dev.sealFuses
+		k.sealFuses = dev.secrets().sealFuses
 	}
 	if kr.KeyName == sgx.KeyEInitToken || kr.KeyName == sgx.KeySeal {
 		k.ownerEpoch = dev.ownerEpoch

@@ -30,7 +30,7 @@ func EReport(dev *Device, e *Enclave, ti *sgx.TargetInfo, data *[sgx.ReportDataS
 			ISVFamilyID:   e.isvFamilyID,
 			ReportData:    *data,
 		},
-		KeyID: dev.reportKeyID,
+		KeyID: dev.secrets().reportKeyID,
 	}
 	key := dev.reportKey(ti, r.KeyID)
 	body, _ := r.Body.AppendBinary(nil)
@@ -47,7 +47,7 @@ func (d *Device) reportKey(ti *sgx.TargetInfo, keyID [32]byte) [16]byte {
 		attributes:    ti.Attributes,
 		mrEnclave:     ti.MREnclave,
 		keyID:         keyID,
-		sealFuses:     d.sealFuses,
+		sealFuses:     d.secrets().sealFuses,
 		cpuSVN:        d.cpuSVN,
 		miscSelect:    ti.MiscSelect,
 		cetAttributes: ti.CETAttributes,
