@@ -3,7 +3,11 @@ package enclaves
 import (
 	"debug/elf"
 	"encoding/binary"
+	"errors"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -152,4 +156,24 @@ func loads(f *elf.File) []*elf.Prog {
 		}
 	}
 	return l
+}
+
+// TestExample builds the sample enclave of examples/edp-hello with its own
+// script.
+func TestExample(t *testing.T) {
+	elf := filepath.Join(t.TempDir(), "hello.elf")
+	if out, err := exec.Command("../../examples/edp-hello/build.sh", elf).CombinedOutput(); err != nil {
+		t.Fatalf("build.sh: %v\n%s", err, out)
+	}
+	checkForm(t, elf, symbols)
+}
+
+// TestNotAProgram starts an enclave as a Linux program, which must say what it
+// is and fail.
+func TestNotAProgram(t *testing.T) {
+	out, err := exec.Command(Build(t, "hello")).CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.HasPrefix(string(out), "This is an SGX enclave") {
+		t.Errorf("%v, output %q", err, out)
+	}
 }
