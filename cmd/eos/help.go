@@ -23,7 +23,7 @@ func helpCmd() *cobra.Command {
 			root := cmd.Root()
 			c, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
-				return unknownWord("command", args[0], verbNames(root), "eos help lists the commands")
+				return unknownVerb(root, args[0])
 			}
 			c.InitDefaultHelpFlag()
 			return c.Help()
@@ -45,4 +45,8 @@ func verbNames(root *cobra.Command) []string {
 		}
 	}
 	return names
+}
+
+func unknownVerb(root *cobra.Command, word string) error {
+	return unknownWord("command", word, verbNames(root), "eos help lists the commands")
 }

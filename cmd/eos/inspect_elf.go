@@ -1,11 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
-	"slices"
+	"os"
+
+	"github.com/enclaveos/eos/pkg/sgxs/fromelf"
 )
 
 // edpNote is the section by which a program of the EDP target is known.
@@ -49,40 +50,22 @@ func openELF(path string) (*elf.File, error) {
 	return f, err
 }
 
+// biggestSymbols returns the biggest symbols of the program at path.
 func biggestSymbols(path string) ([]symbol, error) {
-	f, err := openELF(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return symbolsOf(f, path)
-}
-
-// symbolsOf returns the biggest symbols of the symbol table or, in a stripped
-// file, of the dynamic one.
-func symbolsOf(f *elf.File, path string) ([]symbol, error) {
-	all, err := f.Symbols()
-	if errors.Is(err, elf.ErrNoSymbols) {
-		all, err = f.DynamicSymbols()
+	z, err := fromelf.Open(f)
+	if err != nil {
+		return nil, programError(path, err)
 	}
-	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
-		return nil, fmt.Errorf("%s: symbols: %w", path, err)
+	out := []symbol{}
+	for _, s := range z.Biggest(topSymbols) {
+		out = append(out, symbol{oneLine(s.Name), s.Addr, s.Size, oneLine(s.Section)})
 	}
-	var out []symbol
-	for _, s := range all {
-		if t := elf.ST_TYPE(s.Info); s.Size == 0 || t != elf.STT_FUNC && t != elf.STT_OBJECT && t != elf.STT_NOTYPE {
-			continue
-		}
-		sec := ""
-		if i := int(s.Section); i < len(f.Sections) {
-			sec = f.Sections[i].Name
-		}
-		out = append(out, symbol{oneLine(s.Name), s.Value, s.Size, oneLine(sec)})
-	}
-	slices.SortFunc(out, func(a, b symbol) int {
-		return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Name, b.Name))
-	})
-	return out[:min(len(out), topSymbols)], nil
+	return out, nil
 }
 
 func printSymbols(u *ui, path string, symbols []symbol) error {
@@ -119,7 +102,7 @@ func inspectELF(u *ui, path string, asJSON bool) error {
 			}
 		}
 	}
-	if info.Symbols, err = symbolsOf(f, path); err != nil {
+	if info.Symbols, err = biggestSymbols(path); err != nil {
 		return err
 	}
 	if asJSON {

@@ -51,7 +51,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 // verbs lists the commands in the order in which help shows them.
 var verbs = []func(*ui) *cobra.Command{
-	signCmd, inspectCmd, verifyCmd, keygenCmd,
+	buildCmd, signCmd, inspectCmd, verifyCmd, keygenCmd,
 	toolCmd, completionCmd, versionCmd,
 }
 
@@ -69,21 +69,27 @@ hardware or on a software platform.
 
 Sizes take units (64MiB, 128K) and hex (0x1000). Errors go to stderr; the exit
 status is 1 for an error and 2 for a wrong command line.`,
-		Args:          cobra.ArbitraryArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownVerb(cmd, args[0])
 			}
-			return unknownWord("command", args[0], verbNames(cmd), "eos help lists the commands")
+			return nil
 		},
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetIn(u.stdin)
 	root.SetOut(u.stdout)
 	root.SetErr(u.stderr)
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		// Flags after a word that is no verb are not the fault to name.
+		if words := cmd.Flags().Args(); cmd == root && len(words) > 0 {
+			return unknownVerb(root, words[0])
+		}
+		return flagError(cmd, err)
+	})
 	root.SetHelpCommand(helpCmd())
 	root.SetUsageTemplate(usageTemplate)
 	cobra.EnableCommandSorting = false

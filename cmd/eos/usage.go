@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,9 +30,21 @@ func flagError(cmd *cobra.Command, err error) error {
 		})
 		return unknownWord("flag", "--"+name, names, help)
 	case errors.As(err, &value):
-		return withHint(usagef("--%s: %w", value.GetFlag().Name, value.Unwrap()), "%s", help)
+		cause := value.Unwrap()
+		var num *strconv.NumError
+		switch {
+		case errors.As(cause, &num) && errors.Is(num.Err, strconv.ErrRange):
+			cause = fmt.Errorf("%q is out of range", num.Num)
+		case errors.As(cause, &num):
+			cause = fmt.Errorf("%q is not such a number", num.Num)
+		}
+		return withHint(usagef("--%s: %w", value.GetFlag().Name, cause), "%s", help)
 	case errors.As(err, &needs):
-		return withHint(usagef("--%s needs a value", needs.GetSpecifiedName()), "%s", help)
+		dashes := "--"
+		if needs.GetSpecifiedShortnames() != "" {
+			dashes = "-"
+		}
+		return withHint(usagef("%s%s needs a value", dashes, needs.GetSpecifiedName()), "%s", help)
 	}
 	return withHint(usagef("%s: %w", cmd.CommandPath(), err), "%s", help)
 }

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/enclaveos/eos/pkg/sgx"
+	"github.com/enclaveos/eos/pkg/sgxs/fromelf"
+	"github.com/spf13/cobra"
+)
+
+func buildCmd(u *ui) *cobra.Command {
+	var (
+		asJSON bool
+		output string
+		o      = fromelf.Options{Threads: 4, SSAFrameSize: 1}
+		heap   = sizeFlag(32 << 20)
+		stack  = sizeFlag(128 << 10)
+	)
+	cmd := &cobra.Command{
+		Use:   "build [FLAGS] APP.elf",
+		Short: "convert an ELF program to an enclave image",
+		Long: `Convert an ELF program of the target x86_64-fortanix-unknown-sgx to an enclave
+image (SGXS), by default beside it as .sgxs, and print its MRENCLAVE. The bytes
+are those of ftxsgx-elf2sgxs with the same sizes.
+
+  eos build app.elf
+  eos build --heap-size 256MiB --threads 8 -o app.sgxs target/debug/app`,
+		Args: positional(1, "APP.elf"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			o.HeapSize, o.StackSize, o.Measure = uint64(heap), uint64(stack), !o.Unsized
+			in, out := args[0], output
+			if out == "" {
+				out = replaceExt(in, ".sgxs")
+			}
+			layout, err := build(u, in, out, o)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return u.json(newBuildInfo(out, layout))
+			}
+			return printBuild(u, out, layout)
+		},
+		ValidArgsFunction: completeFiles(""),
+	}
+	fl := cmd.Flags()
+	fl.SortFlags = false
+	fl.StringVarP(&output, "output", "o", "", "the image (default: APP.sgxs beside the program)")
+	fl.VarP(&heap, "heap-size", "H", "heap")
+	fl.VarP(&stack, "stack-size", "S", "stack of each thread")
+	fl.Uint32VarP(&o.Threads, "threads", "t", o.Threads, "number of threads (TCSs)")
+	fl.Uint32Var(&o.SSAFrameSize, "ssaframesize", o.SSAFrameSize, "pages of an SSA frame")
+	fl.BoolVarP(&o.Debug, "debug", "d", false, "tell the program that it may print panics to the debug buffer")
+	fl.BoolVar(&o.Library, "library", false, "a library enclave: every thread is an entry point (experimental)")
+	fl.BoolVar(&o.Unsized, "unsized", false, "leave the size open, for eos append")
+	jsonFlag(cmd, &asJSON)
+	completeFlagFiles(cmd, "output", "sgxs")
+	return cmd
+}
+
+// build converts the program at in to an image at out.
+func build(u *ui, in, out string, o fromelf.Options) (*fromelf.Layout, error) {
+	if err := checkDistinct(out, in); err != nil {
+		return nil, err
+	}
+	f, err := openProgram(in)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	var layout *fromelf.Layout
+	p := u.progress("writing "+out, 0)
+	defer p.end()
+	err = writeFile(out, 0o666, func(w io.Writer) error {
+		layout, err = fromelf.Convert(io.MultiWriter(w, p), f, fi.Size(), o)
+		return err
+	})
+	return layout, programError(in, err)
+}
+
+// programError says of which program an error of fromelf is, and its hint.
+func programError(path string, err error) error {
+	var refused *fromelf.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	err = fmt.Errorf("%s: %w", path, err)
+	if refused.Hint != "" {
+		err = withHint(err, "%s", refused.Hint)
+	}
+	return err
+}
+
+// openProgram opens what build converts and refuses what later versions may.
+func openProgram(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	refuse := func(err error) (*os.File, error) {
+		f.Close()
+		return nil, err
+	}
+	const takes = "eos build takes an ELF program of the target x86_64-fortanix-unknown-sgx"
+	switch {
+	case fi.IsDir():
+		return refuse(withHint(fmt.Errorf("%s is a directory: this version of eos does not build Go packages", path), takes))
+	case !fi.Mode().IsRegular():
+		return refuse(withHint(fmt.Errorf("%s is not a regular file", path), takes))
+	case filepath.Ext(path) == ".go":
+		return refuse(withHint(fmt.Errorf("%s is Go source: this version of eos does not build Go programs", path), takes))
+	}
+	head := make([]byte, 16)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return refuse(err)
+	}
+	switch kind := kindOf(head[:n]); kind {
+	case kindWASM:
+		return refuse(withHint(fmt.Errorf("%s is a WASM module: this version of eos does not build those", path), takes))
+	case kindImage:
+		return refuse(withHint(fmt.Errorf("%s is an enclave image already", path), "eos sign signs it, eos append adds to it"))
+	}
+	return f, nil
+}
+
+// builtInfo is what build reports, in the shape of its JSON.
+type builtInfo struct {
+	Output        string           `json:"output"`
+	Sized         bool             `json:"sized"`
+	MREnclave     *sgx.Measurement `json:"mrenclave,omitempty"`
+	Size          uint64           `json:"size,omitempty"` // ELRANGE
+	SizeOffset    uint64           `json:"size_offset"`
+	CommittedSize uint64           `json:"committed_size"`
+	MeasuredSize  uint64           `json:"measured_size"`
+	MemorySize    uint64           `json:"memory_size"` // where appended data starts
+	HeapBase      uint64           `json:"heap_base"`
+	HeapSize      uint64           `json:"heap_size"`
+	StackSize     uint64           `json:"stack_size"`
+	Threads       uint32           `json:"threads"`
+	SSAFrameSize  uint32           `json:"ssaframesize"`
+	Entry         uint64           `json:"entry"`
+	Debug         bool             `json:"debug"`
+	Library       bool             `json:"library"`
+}
+
+func newBuildInfo(out string, l *fromelf.Layout) builtInfo {
+	b := builtInfo{
+		Output: out, Sized: !l.Options.Unsized, Size: l.EnclaveSize, SizeOffset: l.SizeOffset, MemorySize: l.MemorySize,
+		HeapBase: l.HeapBase, HeapSize: l.Options.HeapSize, StackSize: l.Options.StackSize, Threads: l.Options.Threads,
+		SSAFrameSize: l.Options.SSAFrameSize, Entry: l.Entry, Debug: l.Options.Debug, Library: l.Options.Library,
+	}
+	if b.Sized {
+		b.MREnclave = &l.MREnclave
+	}
+	for r := range l.Regions() {
+		if r.Mapped {
+			b.CommittedSize += r.Size
+		}
+		if r.Measured {
+			b.MeasuredSize += r.Size
+		}
+	}
+	return b
+}
+
+func printBuild(u *ui, out string, l *fromelf.Layout) error {
+	b := newBuildInfo(out, l)
+	mr, elrange := "none yet: eos append "+out+" fixes the size", "unsized"
+	if b.Sized {
+		mr, elrange = b.MREnclave.String(), humanSize(b.Size)
+	}
+	if err := u.facts("MRENCLAVE", mr,
+		"image", out,
+		"ELRANGE", fmt.Sprintf("%s, committed %s, measured %s", elrange, humanSize(b.CommittedSize), humanSize(b.MeasuredSize)),
+		"entry", fmt.Sprintf("%#x", b.Entry)); err != nil {
+		return err
+	}
+	u.printf("\n")
+	w := u.table()
+	fmt.Fprint(w, "start\tsize\tperm\tmeasured\twhat\n")
+	for r := range l.Regions() {
+		what := r.Kind.String()
+		if r.Kind >= fromelf.RegionGuard {
+			if r.Index > 0 {
+				break // all are laid out alike, and the regions ascend
+			}
+			what += " of thread 0"
+		}
+		perm, measured := r.Flags.Perm(), "no"
+		if !r.Mapped {
+			perm, measured = "unmapped", ""
+		} else if r.Measured {
+			measured = "yes"
+		}
+		fmt.Fprintf(w, "%#x\t%s\t%s\t%s\t%s\n", r.Offset, humanSize(r.Size), perm, measured, what)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	switch n := l.Options.Threads; {
+	case n == 2:
+		return u.printf("thread 1 follows, laid out as thread 0\n")
+	case n > 2:
+		return u.printf("threads 1 to %d follow, laid out as thread 0\n", n-1)
+	}
+	return nil
+}
