@@ -14,7 +14,10 @@ import (
 type tool func(args []string, stdin io.Reader, stdout, stderr io.Writer) int
 
 // tools has one row for each name that eos answers to.
-var tools = map[string]tool{}
+var tools = map[string]tool{
+	"ftxsgx-elf2sgxs": elf2sgxs,
+	"sgxs-sign":       sgxsSign,
+}
 
 // Names returns the names of the tools, sorted.
 func Names() []string { return slices.Sorted(maps.Keys(tools)) }
