@@ -355,7 +355,7 @@ func TestSignLenient(t *testing.T) {
 func TestSignHelp(t *testing.T) {
 	for _, a := range []string{"--help", "-h", "-dh"} {
 		r := runSign("i", a, "--nonsense")
-		if r.code != 0 || r.errout != "" || !strings.HasPrefix(r.out, "sgxs-sign \n") || !strings.Contains(r.out, "\n    -V, --resign-verify <FILE> ") {
+		if r.code != 0 || r.errout != "" || !strings.HasPrefix(r.out, "sgxs-sign \n") || !strings.Contains(r.out, "\n    -V, --resign-verify <FILE>") {
 			t.Errorf("%s: %+v", a, r)
 		}
 	}
