@@ -105,7 +105,7 @@ func (c *CanonicalReader) next(rec *Record) error {
 		what = fmt.Sprintf("%v: reserved header byte %d is %#02x, want 0", rec.Kind, c.raw.junk, b[c.raw.junk])
 	}
 	if what != "" {
-		c.err = &FormatError{c.raw.n, c.raw.pos, what, ErrNotCanonical}
+		c.err = c.fault(ErrNotCanonical, what)
 	}
 	return c.err
 }
@@ -116,3 +116,8 @@ func (c *CanonicalReader) Pos() int64 { return c.raw.pos }
 // Number returns the number of the record last returned. The first record is
 // number 1.
 func (c *CanonicalReader) Number() int64 { return c.raw.n }
+
+// fault makes the record last returned the one at fault.
+func (c *CanonicalReader) fault(err error, what string) error {
+	return &FormatError{c.raw.n, c.raw.pos, what, err}
+}
