@@ -35,6 +35,8 @@ func flagError(cmd *cobra.Command, err error) error {
 		switch {
 		case errors.As(cause, &num) && errors.Is(num.Err, strconv.ErrRange):
 			cause = fmt.Errorf("%q is out of range", num.Num)
+		case errors.As(cause, &num) && num.Func == "ParseBool":
+			cause = fmt.Errorf("%q is neither true nor false", num.Num)
 		case errors.As(cause, &num):
 			cause = fmt.Errorf("%q is not such a number", num.Num)
 		}
