@@ -15,8 +15,9 @@ type tool func(args []string, stdin io.Reader, stdout, stderr io.Writer) int
 
 // tools has one row for each name that eos answers to.
 var tools = map[string]tool{
-	"ftxsgx-elf2sgxs": elf2sgxs,
-	"sgxs-sign":       sgxsSign,
+	"ftxsgx-elf2sgxs":     elf2sgxs,
+	"ftxsgx-runner-cargo": runnerCargo,
+	"sgxs-sign":           sgxsSign,
 }
 
 // Names returns the names of the tools, sorted.
