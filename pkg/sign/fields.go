@@ -3,6 +3,7 @@ package sign
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/enclaveos/eos/pkg/sgx"
@@ -88,23 +89,29 @@ func SetCET(s *sgx.SigStruct, attributes, mask uint8) {
 }
 
 // ParseID reads an ISVEXTPRODID or ISVFAMILYID: the 16 bytes as 32 hex digits
-// in the order in which they are stored; dashes, as in a UUID, are skipped. A
-// number as sgxs-sign takes it (decimal, or 0x and at most 32 digits) is
-// stored little-endian.
+// in the order in which they are stored; dashes, as in a UUID, are skipped. Any
+// other number is what ParseIDNumber reads.
 func ParseID(s string) (id [16]byte, err error) {
 	if h := strings.ReplaceAll(s, "-", ""); len(h) == 32 {
 		if b, err := hex.DecodeString(h); err == nil {
 			return [16]byte(b), nil
 		}
 	}
+	if id, err = ParseIDNumber(s); err != nil {
+		err = fmt.Errorf("id %q: want 32 hex digits, or a number of at most 128 bits", s)
+	}
+	return id, err
+}
+
+// ParseIDNumber reads an id as sgxs-sign does: a number of at most 128 bits,
+// decimal or 0x and hex digits, which is stored little-endian.
+func ParseIDNumber(s string) (id [16]byte, err error) {
 	n, err := parseBig(s, 128)
 	if err != nil {
-		return id, fmt.Errorf("id %q: want 32 hex digits or a number of at most 128 bits", s)
+		return id, err
 	}
 	n.FillBytes(id[:])
-	for i, j := 0, 15; i < j; i, j = i+1, j-1 {
-		id[i], id[j] = id[j], id[i]
-	}
+	slices.Reverse(id[:])
 	return id, nil
 }
 

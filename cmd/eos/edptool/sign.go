@@ -220,7 +220,7 @@ func signFields(g given, stdout io.Writer) (*sgx.SigStruct, error) {
 		sign.AllowDebug(s)
 	}
 	if g.has("isvextprodid") {
-		id, err := sign.ParseID(g.get("isvextprodid", ""))
+		id, err := sign.ParseIDNumber(g.get("isvextprodid", ""))
 		if err != nil {
 			return nil, signPanic("%s", unwrapped("ParseIntError { kind: PosOverflow }"))
 		}
