@@ -170,7 +170,8 @@ func (a *Appender) copyBase(dst io.Writer, from, to int64) error {
 	if _, err := a.base.Seek(from, io.SeekStart); err != nil {
 		return err
 	}
-	n, err := io.CopyBuffer(dst, io.LimitReader(a.base, to-from), make([]byte, min(readSize, to-from+1)))
+	// Without the ReadFrom of files, which would copy in small pieces.
+	n, err := io.CopyBuffer(struct{ io.Writer }{dst}, io.LimitReader(a.base, to-from), make([]byte, min(readSize, to-from+1)))
 	if err == nil && n < to-from {
 		err = fmt.Errorf("sgxs: stream changed while it was read: it ends at %#x, not %#x", from+n, a.length)
 	}

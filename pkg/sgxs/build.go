@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/enclaveos/eos/pkg/sgx"
 )
@@ -37,6 +38,9 @@ func Build(dst io.Writer, ssaFrameSize uint32, blocks []Block) (uint64, error) {
 			return 0, fmt.Errorf("sgxs: %s: no such permissions or size: %#x, %d", b.Name, uint64(b.Perm), b.Size)
 		}
 		n := b.pages(ssaFrameSize)
+		if b.Data == nil && n-1 > math.MaxUint32 {
+			return 0, fmt.Errorf("sgxs: %s: %d SSA frames of %d pages are too many", b.Name, b.NSSA, ssaFrameSize)
+		}
 		if pages += n; pages < n || pages > 1<<(63-12) {
 			return 0, errors.New("sgxs: the blocks are too large for an enclave")
 		}

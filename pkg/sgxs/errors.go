@@ -19,7 +19,7 @@ type FormatError struct {
 	Record int64 // number of the record; the first is 1
 	Off    int64 // its offset in the stream, bytes
 	What   string
-	Err    error // one of the errors above
+	Err    error // one of the errors above, or a TagError
 }
 
 func (e *FormatError) Error() string {
@@ -28,3 +28,11 @@ func (e *FormatError) Error() string {
 
 // Unwrap returns e.Err.
 func (e *FormatError) Unwrap() error { return e.Err }
+
+// TagError is the ErrTag of a record that starts with these eight bytes.
+type TagError uint64
+
+func (e TagError) Error() string { return fmt.Sprintf("unknown tag %016x", uint64(e)) }
+
+// Is makes a TagError an ErrTag.
+func (e TagError) Is(err error) bool { return err == ErrTag }

@@ -47,7 +47,8 @@ func (r *Reader) next(rec *Record) error {
 	}
 	junk, ok := rec.parseHeader(r.buf[r.r:r.w])
 	if !ok {
-		return r.fail(ErrTag, fmt.Sprintf("unknown tag %016x (%q)", le.Uint64(r.buf[r.r:]), r.buf[r.r:r.r+8]))
+		tag := TagError(le.Uint64(r.buf[r.r:]))
+		return r.fail(tag, fmt.Sprintf("%v (%q)", tag, r.buf[r.r:r.r+8]))
 	}
 	size := HeaderSize
 	if rec.Kind.hasData() {

@@ -15,6 +15,9 @@ type tool func(args []string, stdin io.Reader, stdout, stderr io.Writer) int
 
 // tools has one row for each name that eos answers to.
 var tools = map[string]tool{
+	"sgxs-append":         sgxsAppend,
+	"sgxs-build":          sgxsBuild,
+	"sgxs-info":           sgxsInfo,
 	"ftxsgx-elf2sgxs":     elf2sgxs,
 	"ftxsgx-runner-cargo": runnerCargo,
 	"sgxs-sign":           sgxsSign,

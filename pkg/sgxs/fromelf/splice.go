@@ -16,6 +16,7 @@ type splice struct {
 	addr  uint64
 	size  uint64
 	value []byte // nil: NOPs
+	lost  bool   // it lies where .text_no_sgx is cut off
 }
 
 const nop = 0x90
@@ -53,7 +54,7 @@ func (l *Layout) splicesOf(p *program) []splice {
 	var s []splice
 	add := func(name string, v uint64) {
 		y := p.symbols[name]
-		s = append(s, splice{"Symbol " + name, y.addr, y.size, le.AppendUint64(nil, v)[:y.size]})
+		s = append(s, splice{what: "Symbol " + name, addr: y.addr, size: y.size, value: le.AppendUint64(nil, v)[:y.size]})
 	}
 	add("HEAP_BASE", l.HeapBase)
 	add("HEAP_SIZE", l.Options.HeapSize)
@@ -76,7 +77,7 @@ func (l *Layout) splicesOf(p *program) []splice {
 		add("ENCLAVE_SIZE", l.EnclaveSize)
 	}
 	if x := p.textNoSGX; x != nil {
-		s = append(s, splice{"Section .text_no_sgx", x.addr, x.bytes, nil})
+		s = append(s, splice{what: "Section .text_no_sgx", addr: x.addr, size: x.bytes})
 	}
 	slices.SortStableFunc(s, func(a, b splice) int { return cmp.Compare(a.addr, b.addr) })
 	return s
@@ -132,6 +133,7 @@ func (s *placed) take(next []splice) (n int, lost leftover, err error) {
 		if end := x.addr + x.size; x.value == nil && end == s.end {
 			for _, y := range s.splices {
 				if y.addr+y.size > x.addr {
+					y.lost = true
 					lost = append(lost, y)
 				}
 			}
@@ -146,12 +148,15 @@ func (s *placed) take(next []splice) (n int, lost leftover, err error) {
 	return n, lost, nil
 }
 
-// leftover are the splices that found no place.
+// leftover are the splices that found no place, or were cut off.
 type leftover []splice
 
 func (l leftover) err() error {
 	if len(l) == 0 {
 		return nil
+	}
+	if l[0].lost {
+		return refuse(hintSymbolROM, "%s at 0x%x lies in .text_no_sgx, which is cut off: its value cannot be stored", l[0].what, l[0].addr)
 	}
 	return refuse(hintSymbolROM, "%s at 0x%x does not lie in a loadable segment: its value cannot be stored", l[0].what, l[0].addr)
 }
