@@ -1,0 +1,91 @@
+//go:build linux && amd64
+
+package softsgx
+
+import (
+	"fmt"
+
+	"github.com/enclaveos/eos/pkg/runner/platform"
+	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/microcode"
+	"github.com/enclaveos/eos/pkg/sgx"
+)
+
+// builder is an enclave between ECREATE and EINIT: the microcode keeps the
+// rules, the builder the memory.
+type builder struct {
+	p      *softPlatform
+	mc     *microcode.Enclave
+	memory *elrange // nil once given to the enclave, or closed
+	tcs    map[uint64][]byte
+}
+
+func (b *builder) Base() uint64 { return b.mc.SECS().BaseAddr }
+
+func (b *builder) Add(off uint64, flags sgx.SecInfoFlags, data []byte) error {
+	if b.memory == nil {
+		return platform.ErrClosed
+	}
+	if err := b.mc.Add(off, flags, data); err != nil {
+		return err
+	}
+	switch {
+	case flags.PageType() == sgx.PageTCS:
+		// Not enclave memory as the enclave sees it: it faults there.
+		if b.tcs == nil {
+			b.tcs = make(map[uint64][]byte)
+		}
+		b.tcs[off] = append(make([]byte, 0, sgx.PageSize), data...)[:sgx.PageSize]
+	case data != nil:
+		if err := b.memory.write(uintptr(off), data); err != nil {
+			return fmt.Errorf("EADD: page %#x: %w", off, err)
+		}
+	}
+	return nil
+}
+
+func (b *builder) Extend(off uint64) error {
+	if b.memory == nil {
+		return platform.ErrClosed
+	}
+	chunk := new([sgx.ChunkSize]byte)
+	page := off &^ (sgx.PageSize - 1)
+	if off < b.mc.SECS().Size && off%sgx.ChunkSize == 0 { // else the microcode refuses
+		if t, ok := b.tcs[page]; ok {
+			copy(chunk[:], t[off-page:])
+		} else if b.memory.readable(uintptr(page)) {
+			chunk = (*[sgx.ChunkSize]byte)(b.memory.bytes(uintptr(off), sgx.ChunkSize))
+		}
+	}
+	return b.mc.Extend(off, chunk)
+}
+
+func (b *builder) Init(sig *sgx.SigStruct) (platform.Enclave, error) {
+	if b.memory == nil {
+		return nil, platform.ErrClosed
+	}
+	if err := b.mc.Init(b.p.device, sig); err != nil {
+		return nil, err
+	}
+	e := &enclave{
+		memory: b.memory, mc: b.mc, device: b.p.device, secs: b.mc.SECS(), tcsPages: b.tcs,
+		slots: make(map[uint64]*slot, len(b.tcs)),
+	}
+	if !b.p.trapOnly {
+		if err := e.patch(); err != nil {
+			return nil, fmt.Errorf("EINIT: %w", err)
+		}
+	}
+	if err := e.memory.seal(e.protection); err != nil {
+		return nil, fmt.Errorf("EINIT: %w", err)
+	}
+	b.memory = nil
+	return e, nil
+}
+
+func (b *builder) Close() error {
+	if b.memory != nil {
+		b.memory.close()
+		b.memory = nil
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+//go:build linux && amd64
+
+package softsgx
+
+import (
+	"math/bits"
+
+	"github.com/enclaveos/eos/pkg/sgx"
+)
+
+func cpuid(leaf, sub uint32) (a, b, c, d uint32)
+
+func xgetbv() uint64
+
+func fxsaveMask() uint32
+
+// cpu is what this processor can do. It is found once, before any thread has
+// CPUID made to fault.
+var cpu = probeCPU()
+
+type cpuFeatures struct {
+	vendor    string
+	sgx1      bool // leaf 7: the processor has SGX
+	flc       bool // launch control can be set by the system
+	fsgsbase  bool
+	rdrand    bool
+	xsave     bool
+	xfrm      sgx.XFRM // that enclaves may have
+	xcr0      uint64
+	mxcsrMask uint32 // bits of MXCSR that exist
+	area      [64]xsaveComponent
+}
+
+// xsaveComponent is the place of a state component in the standard form of an
+// XSAVE area; zero for the two legacy ones and where there is none.
+type xsaveComponent struct{ off, size uint32 }
+
+// supportedXFRM is what of XCR0 is passed on to enclaves. AMX is not, because
+// Linux has a process ask for it first.
+const supportedXFRM = sgx.XFRMLegacy | sgx.XFRMAVX | sgx.XFRMAVX512
+
+func probeCPU() (f cpuFeatures) {
+	maxLeaf, b, c, d := cpuid(0, 0)
+	for _, r := range []uint32{b, d, c} {
+		f.vendor += string([]byte{byte(r), byte(r >> 8), byte(r >> 16), byte(r >> 24)})
+	}
+	_, _, c, _ = cpuid(1, 0)
+	f.rdrand = c&(1<<30) != 0
+	f.xsave = c&(1<<27) != 0 // OSXSAVE: by the processor and the system
+	if maxLeaf >= 7 {
+		_, b, c, _ = cpuid(7, 0)
+		f.fsgsbase = b&1 != 0
+		f.sgx1 = b&(1<<2) != 0
+		f.flc = c&(1<<30) != 0
+	}
+	if f.mxcsrMask = fxsaveMask(); f.mxcsrMask == 0 {
+		f.mxcsrMask = 0xffbf // SDM vol. 1, 11.6.6
+	}
+	if !f.xsave {
+		return f
+	}
+	f.xcr0 = xgetbv()
+	f.xfrm = sgx.XFRM(f.xcr0) & supportedXFRM
+	if f.xfrm&sgx.XFRMAVX512 != sgx.XFRMAVX512 {
+		f.xfrm &^= sgx.XFRMAVX512
+	}
+	for i := 2; i < 63; i++ {
+		if f.xcr0>>i&1 != 0 {
+			a, b, _, _ := cpuid(0xd, uint32(i))
+			f.area[i] = xsaveComponent{b, a}
+		}
+	}
+	return f
+}
+
+// xsaveSize returns the size in bytes of an XSAVE area with components x.
+func (f *cpuFeatures) xsaveSize(x sgx.XFRM) uint32 {
+	size := uint32(xsaveHeaderEnd)
+	for m := uint64(x) >> 2 << 2; m != 0; m &= m - 1 {
+		a := f.area[bits.TrailingZeros64(m)]
+		size = max(size, a.off+a.size)
+	}
+	return size
+}

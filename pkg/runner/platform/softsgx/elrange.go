@@ -1,0 +1,89 @@
+//go:build linux && amd64
+
+package softsgx
+
+import "github.com/enclaveos/eos/pkg/sgx"
+
+const pageSize = sgx.PageSize
+
+// elrange is the memory of one enclave: the address range that ECREATE names
+// and, if it could be had, a page below it for the stubs of patched instructions.
+type elrange struct {
+	base, size uintptr
+	before     uintptr          // bytes for stubs below base: a page, or none if it was taken
+	open       map[uintptr]bool // windows that can be written, until sealed
+}
+
+// window is the unit in which memory is made writable while pages are added:
+// an enclave has tens of thousands of pages, and a system call for each would
+// cost more than the copying.
+const window = 2 << 20
+
+func newMemory(base, size uintptr) (*elrange, error) {
+	m := &elrange{base: base, size: size, before: pageSize, open: make(map[uintptr]bool)}
+	if base == 0 {
+		var err error
+		m.base, err = reserve(size, size, m.before)
+		return m, err
+	}
+	if reserveAt(base-m.before, m.before+size) == nil {
+		return m, nil
+	}
+	m.before = 0
+	return m, reserveAt(base, size)
+}
+
+// stubs returns the address of the page for stubs, zero if there is none.
+func (m *elrange) stubs() uintptr {
+	if m.before == 0 {
+		return 0
+	}
+	return m.base - m.before
+}
+
+// write copies a page's content to offset off.
+func (m *elrange) write(off uintptr, data []byte) error {
+	lo := off &^ (window - 1)
+	if !m.open[lo] {
+		if err := protect(m.base+lo, min(window, m.size-lo), protR|protW); err != nil {
+			return err
+		}
+		m.open[lo] = true
+	}
+	copy(m.bytes(off, pageSize), data)
+	return nil
+}
+
+// readable reports whether the page at off can be read before sealing; if not
+// it is zero.
+func (m *elrange) readable(off uintptr) bool { return m.open[off&^(window-1)] }
+
+// bytes returns n bytes at offset off, to be read or written as the protection
+// allows.
+func (m *elrange) bytes(off, n uintptr) []byte { return memory(m.base+off, n) }
+
+// seal gives each page the protection that prot says, a run of equal pages at
+// a time.
+func (m *elrange) seal(prot func(off uintptr) int) error {
+	start, last := uintptr(0), -1
+	for off := uintptr(0); off < m.size; off += pageSize {
+		p := prot(off)
+		if p == last {
+			continue
+		}
+		if err := m.sealRun(start, off, last); err != nil {
+			return err
+		}
+		start, last = off, p
+	}
+	return m.sealRun(start, m.size, last)
+}
+
+func (m *elrange) sealRun(start, end uintptr, prot int) error {
+	if start == end {
+		return nil
+	}
+	return protect(m.base+start, end-start, prot)
+}
+
+func (m *elrange) close() { unmap(m.base-m.before, m.before+m.size) }
