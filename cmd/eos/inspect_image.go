@@ -283,7 +283,7 @@ func listPages(u *ui, in io.Reader, asJSON bool) error {
 			if measured == "part" {
 				measured = fmt.Sprintf("%d/16", bits.OnesCount16(p.Measured))
 			}
-			err = out.ui.printf("%#010x  %s  measured %-5s  %s\n", p.Offset, p.Flags, measured, contentWord(p))
+			err = out.ui.printf("0x%08x  %s  measured %-5s  %s\n", p.Offset, p.Flags, measured, contentWord(p))
 		}
 		if err != nil {
 			return err

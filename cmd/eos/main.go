@@ -39,19 +39,24 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if errors.As(err, &status) {
 		return int(status)
 	}
-	if err != nil {
-		u.fail(err)
-		if isUsage(err) {
-			return exitUsage
-		}
-		return exitError
+	if err == nil {
+		return 0
 	}
-	return 0
+	u.fail(err)
+	var with withStatus
+	switch {
+	case errors.As(err, &with):
+		return with.status
+	case isUsage(err):
+		return exitUsage
+	}
+	return exitError
 }
 
 // verbs lists the commands in the order in which help shows them.
 var verbs = []func(*ui) *cobra.Command{
-	buildCmd, signCmd, inspectCmd, verifyCmd, keygenCmd,
+	buildCmd, appendCmd, signCmd, runCmd,
+	inspectCmd, verifyCmd, keygenCmd,
 	toolCmd, completionCmd, versionCmd,
 }
 

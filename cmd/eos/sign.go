@@ -216,24 +216,30 @@ func measureFile(u *ui, path string) (sgx.Measurement, error) {
 
 // imageError is where for a file that should be an image and may be anything.
 func imageError(path string, err error) error {
-	if !errors.Is(err, sgxs.ErrTag) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return where(path, err)
-	}
-	if f, ferr := os.Open(path); ferr == nil {
-		defer f.Close()
-		head := make([]byte, 16)
-		n, _ := io.ReadFull(f, head)
-		switch kind := kindOf(head[:n]); kind {
-		case kindELF:
-			return withHint(fmt.Errorf("%s is an ELF file, not an image", path), "eos build %s makes the image", path)
-		case kindImage:
-		case kindUnknown:
-			return withHint(fmt.Errorf("%s is no enclave image: %w", path, err), "an image begins with ECREATE or UNSIZED; eos build makes one")
-		default:
-			return fmt.Errorf("%s is %s, not an image", path, kind)
+	if errors.Is(err, sgxs.ErrTag) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if other := checkImage(path); other != nil {
+			return other
 		}
 	}
 	return where(path, err)
+}
+
+// notImage says that a file with that beginning is no image, or nil if it may
+// be one.
+func notImage(path string, head []byte) error {
+	switch kind := kindOf(head); {
+	case kind == kindImage:
+		return nil
+	case len(head) == 0:
+		return fmt.Errorf("%s is empty", path)
+	case kind == kindELF:
+		return withHint(fmt.Errorf("%s is an ELF file, not an image", path), "eos build %s makes the image", path)
+	case kind == kindUnknown:
+		return withHint(fmt.Errorf("%s is no enclave image: it begins with %q", path, head[:min(8, len(head))]),
+			"an image begins with ECREATE or UNSIZED; eos build makes one")
+	default:
+		return fmt.Errorf("%s is %s, not an image", path, kind)
+	}
 }
 
 // writeDigest is the first of two steps.

@@ -15,6 +15,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +38,14 @@ const (
 type exitStatus int
 
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// withStatus is an error with an exit code of its own.
+type withStatus struct {
+	error
+	status int
+}
+
+func (e withStatus) Unwrap() error { return e.error }
 
 // hinted is an error and what to do about it.
 type hinted struct {
@@ -114,7 +123,32 @@ func (u *ui) json(v any) error {
 
 // table returns a writer that aligns tab-separated columns on stdout; call
 // Flush at the end.
-func (u *ui) table() *tabwriter.Writer { return tabwriter.NewWriter(u.stdout, 0, 0, 2, ' ', 0) }
+func (u *ui) table() *table {
+	t := &table{out: u.stdout}
+	t.Writer = tabwriter.NewWriter(&t.text, 0, 0, 2, ' ', 0)
+	return t
+}
+
+// table is a tabwriter without blanks at line ends.
+type table struct {
+	*tabwriter.Writer
+	text bytes.Buffer
+	out  io.Writer
+}
+
+func (t *table) Flush() error {
+	if err := t.Writer.Flush(); err != nil {
+		return err
+	}
+	var b strings.Builder
+	for line := range strings.Lines(t.text.String()) {
+		b.WriteString(strings.TrimRight(line, " \n"))
+		b.WriteByte('\n')
+	}
+	t.text.Reset()
+	_, err := io.WriteString(t.out, b.String())
+	return err
+}
 
 // facts prints name-value pairs in two columns.
 func (u *ui) facts(pairs ...string) error {

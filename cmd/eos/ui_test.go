@@ -65,7 +65,7 @@ func TestHumanSize(t *testing.T) {
 func TestNearest(t *testing.T) {
 	known := []string{"build", "append", "inspect", "--heap-size", "--threads", "diff"}
 	for word, want := range map[string]string{
-		"biuld": "", "buidl": "", "bild": "build", "buil": "build", "inspct": "inspect", "insp": "inspect",
+		"biuld": "build", "buidl": "build", "bild": "build", "buil": "build", "inspct": "inspect", "insp": "inspect",
 		"--heapsize": "--heap-size", "--thread": "--threads", "zzz": "", "d": "", "": "",
 	} {
 		if got := nearest(word, known); got != want {

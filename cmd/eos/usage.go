@@ -83,8 +83,8 @@ func quoteWord(w string) string {
 	return fmt.Sprintf("%q", w)
 }
 
-// nearest returns the known word that is at most a third of its length away
-// from word, or that word begins.
+// nearest returns the known word that word begins, or that is one or, if it is
+// long, two letters away from word.
 func nearest(word string, known []string) string {
 	best, bestDist := "", 1<<30
 	for _, k := range known {
@@ -92,7 +92,11 @@ func nearest(word string, known []string) string {
 		if strings.HasPrefix(k, word) && len(strings.TrimLeft(word, "-")) >= 2 {
 			d = 1
 		}
-		if d <= max(1, len(strings.TrimLeft(k, "-"))/3) && d < bestDist {
+		limit := 1
+		if len(strings.TrimLeft(k, "-")) > 4 {
+			limit = 2
+		}
+		if d <= limit && d < bestDist {
 			best, bestDist = k, d
 		}
 	}

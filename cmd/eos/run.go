@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/enclaveos/eos/pkg/runner"
+	"github.com/enclaveos/eos/pkg/runner/edp"
+	"github.com/enclaveos/eos/pkg/runner/platform"
+	"github.com/enclaveos/eos/pkg/sgxs/fromelf"
+	"github.com/spf13/cobra"
+)
+
+// exitPanic is the status of eos run when the enclave has failed, as that of
+// ftxsgx-runner.
+const exitPanic = 255
+
+type runFlags struct {
+	platform  platformFlags
+	signature string
+	elf       string
+}
+
+func runCmd(u *ui) *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run [--signature coresident|dummy|file=PATH] [--platform NAME] APP.sgxs [ARGS...]",
+		Short: "run an image as an enclave",
+		Long: `Run an image that speaks the Fortanix SGX ABI (Rust's x86_64-fortanix-unknown-sgx)
+as an enclave. What follows APP.sgxs are the enclave's arguments; it has stdin,
+stdout, stderr and TCP.
+
+The SIGSTRUCT is APP.sig beside the image or, if there is none, a debug one made
+on the spot (dummy). --platform software runs it without SGX hardware: the same
+pages and rules, but nothing is secret from this host. Its keys are made on
+first use, in $XDG_STATE_HOME/eos or --platform-dir.
+
+The exit status is 0 if the enclave exits without a panic, 255 if it panics,
+faults or breaks the ABI, 1 if it cannot be started, and 130 after Ctrl-C.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return positional(1, "APP.sgxs")(cmd, args)
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error { return runEnclave(u, args[0], args[1:], f) },
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return []string{"sgxs"}, cobra.ShellCompDirectiveFilterFileExt
+			}
+			return nil, cobra.ShellCompDirectiveDefault
+		},
+	}
+	fl := cmd.Flags()
+	fl.SetInterspersed(false) // what follows the image is the enclave's
+	fl.StringVarP(&f.signature, "signature", "s", "", "coresident, dummy or file=PATH (default: coresident if it is there, else dummy)")
+	fl.StringVar(&f.elf, "elf", "", "the ELF program of the image, to name functions in messages about faults")
+	f.platform.add(cmd)
+	completeFlagFiles(cmd, "elf", "elf")
+	completeFlagWords(cmd, "signature", "coresident", "dummy", "file=")
+	return cmd
+}
+
+func runEnclave(u *ui, path string, args []string, f runFlags) error {
+	var signature runner.Signature
+	if f.signature != "" {
+		var err error
+		if signature, err = runner.ParseSignature(f.signature); err != nil {
+			return usagef("--signature: %q is not coresident, dummy or file=PATH", f.signature)
+		}
+	}
+	symbolize, err := openSymbols(f.elf)
+	if err != nil {
+		return err
+	}
+	if err := checkImage(path); err != nil {
+		return err
+	}
+	p, err := f.platform.open()
+	if err != nil {
+		return err
+	}
+
+	// From here on a write to a closed pipe is the enclave's to see, and
+	// Ctrl-C ends it as a whole.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, caught := untilSignal()
+	e, err := loadEnclave(u, p, path, signature)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	c, err := edp.NewCommand(e, edp.Options{
+		Args: args, Stdin: u.stdin, Stdout: u.stdout, Stderr: u.stderr, Symbolize: symbolize,
+	})
+	if err != nil {
+		return err
+	}
+	err = c.Run(ctx)
+	if s := caught(); s != 0 && errors.Is(err, context.Canceled) {
+		return s
+	}
+	if err != nil {
+		if text := edp.Explain(err); text != "" {
+			err = withHint(err, "%s", text)
+		}
+		return withStatus{err, exitPanic}
+	}
+	return nil
+}
+
+// checkImage says at once, and in better words than the loader could, that a
+// file is something else than an image.
+func checkImage(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if fi, err := f.Stat(); err == nil && fi.IsDir() {
+		return fmt.Errorf("%s is a directory, not an image", path)
+	}
+	head := make([]byte, 16)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return notImage(path, head[:n])
+}
+
+// loadEnclave makes an enclave of the image at path.
+func loadEnclave(u *ui, p platform.Platform, path string, signature runner.Signature) (*runner.Enclave, error) {
+	sig, dummy, err := signature.Resolve(path, p.Caps())
+	if err != nil {
+		return nil, loadError(path, err)
+	}
+	if !p.Caps().EnforcesTCB {
+		u.warn("software platform: nothing is secret from this host, nor is the host safe from the enclave (eos doctor says more)")
+	}
+	if dummy {
+		u.warn("signed on the spot with the public debug key: what the enclave seals to MRSIGNER anybody can open")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var size int64
+	if fi, err := f.Stat(); err == nil {
+		size = fi.Size()
+	}
+	show := u.progress("loading "+path, size)
+	defer show.end()
+	e, err := runner.Load(p, io.TeeReader(f, show), sig, runner.LoadOptions{})
+	if err != nil {
+		return nil, loadError(path, err)
+	}
+	return e, nil
+}
+
+func loadError(path string, err error) error {
+	if errors.Is(err, runner.ErrUnsized) {
+		return withHint(fmt.Errorf("%s is unsized", path), "eos append %s fixes its size", path)
+	}
+	return where(path, err)
+}
+
+// untilSignal returns a context that SIGINT and SIGTERM end, and what says
+// which of them did; a second one ends the program at once.
+func untilSignal() (context.Context, func() exitStatus) {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := make(chan os.Signal, 1)
+	status := make(chan exitStatus, 1)
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		s := <-c
+		signal.Stop(c)
+		status <- exitStatus(signalStatus(s))
+		cancel()
+	}()
+	return ctx, func() exitStatus {
+		select {
+		case s := <-status:
+			return s
+		default:
+			return 0
+		}
+	}
+}
+
+// openSymbols returns what names offsets by the program at path; nil for no
+// path.
+func openSymbols(path string) (func(uint64) string, error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	z, err := fromelf.Open(f) // holds all it needs; the file may close
+	f.Close()
+	if err != nil {
+		return nil, programError(path, err)
+	}
+	return func(off uint64) string {
+		section, symbol, delta, ok := z.Lookup(off)
+		switch {
+		case !ok:
+			return ""
+		case symbol == "":
+			return fmt.Sprintf("%s+%#x", oneLine(section), delta)
+		}
+		return fmt.Sprintf("%s+%#x", oneLine(symbol), delta)
+	}, nil
+}
