@@ -14,6 +14,9 @@ type Page struct {
 	Present  uint16  // chunks that are in the stream; bit 0 is the first
 	Measured uint16  // those of them that are measured
 	Order    []uint8 // the measured chunks, as they follow each other in the stream
+	Chunks   []uint8 // all chunks, as they follow each other in the stream
+	Record   int64   // number of the EADD record; those of the chunks follow
+	Pos      int64   // its offset in the stream; likewise
 }
 
 // PageReader reads a stream page by page.
@@ -78,7 +81,11 @@ func (p *PageReader) Next() (*Page, error) {
 	if p.page.Present != 0 {
 		clear(p.buf[:])
 	}
-	p.page = Page{Offset: p.next.Offset, Flags: p.next.Flags, Data: p.buf[:], Order: p.page.Order[:0]}
+	p.page = Page{
+		Offset: p.next.Offset, Flags: p.next.Flags, Data: p.buf[:],
+		Order: p.page.Order[:0], Chunks: p.page.Chunks[:0],
+		Record: p.r.Number(), Pos: p.r.Pos(),
+	}
 	for {
 		if p.advance(); !p.more {
 			if p.err == io.EOF {
@@ -93,6 +100,7 @@ func (p *PageReader) Next() (*Page, error) {
 		copy(p.buf[at:], p.next.Data)
 		chunk := uint8(at / sgx.ChunkSize)
 		p.page.Present |= 1 << chunk
+		p.page.Chunks = append(p.page.Chunks, chunk)
 		if p.next.Kind == KindEExtend {
 			p.page.Measured |= 1 << chunk
 			p.page.Order = append(p.page.Order, chunk)

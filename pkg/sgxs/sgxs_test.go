@@ -395,16 +395,16 @@ func TestWriterPage(t *testing.T) {
 	}
 	order := []uint8{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 	for i, want := range []sgxs.Page{
-		{0, regRW, make([]byte, 4096), 0, 0, nil},
-		{0x1000, regRW, make([]byte, 4096), 0xffff, 0xffff, order},
-		{0x2000, sgx.SecInfoREGRX, append(bytes.Clone(data), make([]byte, 4096-300)...), 0xffff, 0xffff, order},
+		{0, regRW, make([]byte, 4096), 0, 0, nil, nil, 2, 64},
+		{0x1000, regRW, make([]byte, 4096), 0xffff, 0xffff, order, order, 3, 128},
+		{0x2000, sgx.SecInfoREGRX, append(bytes.Clone(data), make([]byte, 4096-300)...), 0xffff, 0xffff, order, order, 20, 192 + 16*320},
 	} {
 		p, err := r.Next()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(p.Order) == 0 {
-			p.Order = nil
+			p.Order, p.Chunks = nil, nil
 		}
 		if !reflect.DeepEqual(*p, want) {
 			t.Errorf("page %d: %+v, want %+v", i, *p, want)
@@ -419,7 +419,7 @@ func TestPageReaderOdd(t *testing.T) {
 	b := stream(t, create, add(0, regRW), chunk(ext, 0x300), chunk(unm, 0x200), chunk(ext, 0x100), add(0x3000, sgx.SecInfoTCS))
 	r := sgxs.NewPageReader(bytes.NewReader(b))
 	p, err := r.Next()
-	if err != nil || p.Present != 0xe || p.Measured != 0xa || !bytes.Equal(p.Order, []uint8{3, 1}) || p.Data[0x300] != 3 || p.Data[0x2ff] != 2 || p.Data[0xff] != 0 {
+	if err != nil || p.Present != 0xe || p.Measured != 0xa || !bytes.Equal(p.Order, []uint8{3, 1}) || !bytes.Equal(p.Chunks, []uint8{3, 2, 1}) || p.Data[0x300] != 3 || p.Data[0x2ff] != 2 || p.Data[0xff] != 0 {
 		t.Errorf("page 0: %+v, %v", p, err)
 	}
 	if p, err = r.Next(); err != nil || p.Offset != 0x3000 || p.Present != 0 || p.Data[0x300] != 0 {
