@@ -176,7 +176,7 @@ func (s *stream) closedErr(err error) error {
 	}
 }
 
-// write writes p. It may write less than all of p.
+// write writes p, which is not empty. It may write less than all of p.
 func (s *stream) write(c call, p []byte) (int, error) {
 	if s.w == nil {
 		return 0, ResultBrokenPipe
@@ -184,7 +184,7 @@ func (s *stream) write(c call, p []byte) (int, error) {
 	if err := s.acquire(c, s.writing); err != nil {
 		return 0, err
 	}
-	if c.cancel == nil && !c.alone || len(p) == 0 {
+	if c.cancel == nil && !c.alone {
 		defer func() { s.writing <- struct{}{} }()
 		n, err := writeSome(s.w, p)
 		if n > 0 {
@@ -228,7 +228,7 @@ func (s *stream) write(c call, p []byte) (int, error) {
 // writes much and reads the echo later does not lock itself up.
 func writeSome(w io.Writer, p []byte) (int, error) {
 	c, ok := w.(*net.TCPConn)
-	if !ok || len(p) == 0 {
+	if !ok {
 		return w.Write(p)
 	}
 	raw, err := c.SyscallConn()

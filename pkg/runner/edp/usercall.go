@@ -158,6 +158,9 @@ func (s *server) write(c *usercall) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if len(b) == 0 && st.w != nil {
+		return 0, nil
+	}
 	var n int
 	if st.conn != nil || c.cancel != nil || c.alone {
 		n, err = st.write(c.call, b)
