@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/enclaveos/eos/pkg/runner"
@@ -106,12 +108,46 @@ func runEnclave(u *ui, path string, args []string, f runFlags) error {
 		return s
 	}
 	if err != nil {
-		if text := edp.Explain(err); text != "" {
-			err = withHint(err, "%s", text)
-		}
-		return withStatus{err, exitPanic}
+		return withStatus{enclaveError(err), exitPanic}
 	}
 	return nil
+}
+
+// enclaveError says in our words how an enclave has ended; package edp says it
+// in those of ftxsgx-runner.
+func enclaveError(err error) error {
+	explained := edp.Explain(err)
+	var fault *edp.ExceptionError
+	var panicked *edp.PanicError
+	switch {
+	case errors.As(err, &fault) && explained != "":
+		return fmt.Errorf("the enclave faulted: %s", explained)
+	case errors.As(err, &panicked):
+		err = panicError(panicked)
+	default:
+		err = errors.New(lowerFirst(strings.TrimSuffix(err.Error(), ".")))
+	}
+	if explained != "" {
+		return withHint(err, "%s", explained)
+	}
+	return err
+}
+
+func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }
+
+func panicError(p *edp.PanicError) error {
+	switch {
+	case p.Text == "" && p.Status != "":
+		return fmt.Errorf("the enclave %s", lowerFirst(p.Status))
+	case p.Status != "":
+		return fmt.Errorf("the enclave panicked: %s (%s)", p.Text, p.Status)
+	case p.Text != "":
+		return fmt.Errorf("the enclave panicked: %s", p.Text)
+	case len(p.Raw) > 0:
+		raw := bytes.TrimRight(p.Raw, "\x00")
+		return fmt.Errorf("the enclave panicked, with a message that is no text: %.200q", raw)
+	}
+	return withHint(errors.New("the enclave panicked and does not say why"), "build it with eos build --debug to let it say so")
 }
 
 // checkImage says at once, and in better words than the loader could, that a
