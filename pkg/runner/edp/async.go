@@ -129,8 +129,8 @@ func (q *asyncQueues) loop() {
 		if again {
 			retry.Reset(claimPoll)
 		}
-		if q.inflight.Load() == 0 {
-			q.s.checkDeadlock()
+		if !again && !q.s.library {
+			q.s.endIfStuck(q.idle)
 		}
 		select {
 		case <-q.wake:
@@ -139,6 +139,15 @@ func (q *asyncQueues) loop() {
 			return
 		}
 	}
+}
+
+// idle reports whether nothing is under way and nothing is in the queues that
+// could yet wake a thread. What was taken out has sent its events, and only the
+// caller, the owner, takes out.
+func (q *asyncQueues) idle() bool {
+	calls, err1 := q.usercalls.readerState()
+	cancels, err2 := q.cancl.readerState()
+	return err1 == nil && err2 == nil && calls == 0 && cancels == 0 && q.inflight.Load() == 0
 }
 
 // look does all that can be done now. again asks for another look soon. The
@@ -316,15 +325,4 @@ func (q *asyncQueues) flush() (full bool, err error) {
 		q.inflight.Add(-1)
 	}
 	return false, nil
-}
-
-// asyncIdle reports whether no asynchronous usercall is under way that could
-// yet wake a thread.
-func (s *server) asyncIdle() bool {
-	q := s.async.Load()
-	if q == nil {
-		return true
-	}
-	o := atomic.LoadUint64(q.usercalls.offsets)
-	return uint32(o) == uint32(o>>32) && q.inflight.Load() == 0
 }

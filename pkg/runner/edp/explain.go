@@ -109,7 +109,7 @@ func (e *ExceptionError) explain() string {
 	case sgx.VectorUD:
 		s = e.explainInvalid()
 	case sgx.VectorGP:
-		s = "general protection fault: " + e.explainGP()
+		s = e.explainGP()
 	case sgx.VectorBP:
 		s = "breakpoint (INT3)"
 	case sgx.VectorAC:
@@ -156,13 +156,10 @@ func (e *ExceptionError) explainPageFault() string {
 	}
 	off := addr - e.Base
 	switch {
-	case addr < 16*sgx.PageSize:
-		if fetch {
-			return fmt.Sprintf("call of a null pointer: %s address %#x", verb, addr)
-		}
-		return fmt.Sprintf("null pointer: %s address %#x", verb, addr)
 	case off >= e.Size && fetch:
-		return fmt.Sprintf("jump out of the enclave, to %#x: code outside cannot run inside", addr)
+		return jumpOut(addr)
+	case addr < nullPages*sgx.PageSize:
+		return fmt.Sprintf("null pointer: %s address %#x", verb, addr)
 	case off >= e.Size:
 		return fmt.Sprintf("%s address %#x, which is neither in the enclave nor in memory that it was given", verb, addr)
 	}
@@ -175,6 +172,18 @@ func (e *ExceptionError) explainPageFault() string {
 		return fmt.Sprintf("%s offset %#x of the enclave, where no page is", verb, off)
 	}
 	return fmt.Sprintf("%s offset %#x of the enclave, a page of type %v", verb, off, r.Flags)
+}
+
+// nullPages is how far from zero an address is taken for a null pointer with an
+// offset.
+const nullPages = 16
+
+// jumpOut explains that the enclave went on at an address outside itself.
+func jumpOut(addr uint64) string {
+	if addr < nullPages*sgx.PageSize {
+		return fmt.Sprintf("call of a null pointer: jump to address %#x", addr)
+	}
+	return fmt.Sprintf("jump out of the enclave, to %#x: code outside cannot run inside", addr)
 }
 
 // nearStack reports whether the fault is where the stack pointer says it is, if
@@ -213,10 +222,16 @@ func (e *ExceptionError) explainInvalid() string {
 }
 
 func (e *ExceptionError) explainGP() string {
+	if e.Regs != nil && e.Regs.RIP-e.Base >= e.Size {
+		return jumpOut(e.Regs.RIP)
+	}
 	for _, i := range instructions {
 		if bytes.HasPrefix(e.Code, i.bytes) {
-			return i.what
+			return "illegal instruction, " + i.what
 		}
 	}
-	return "an address that is not canonical, or not aligned as the instruction wants it, or a privileged instruction"
+	if e.Regs == nil {
+		return "general protection fault: a jump out of the enclave, an address that is not canonical or not aligned, or a privileged instruction"
+	}
+	return "general protection fault: an address that is not canonical, or not aligned as the instruction wants it, or a privileged instruction"
 }

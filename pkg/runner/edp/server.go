@@ -328,10 +328,10 @@ func (s *server) run(t *tcs, args [5]uint64) (r1, r2 uint64, err error) {
 		}
 		t.panic.look()
 		c.number, c.args = Number(regs.RDI), [4]uint64{regs.RSI, regs.RDX, regs.R8, regs.R9}
-		r1, r2, err := s.serve(&c)
 		if q := s.async.Load(); q != nil {
 			q.poke()
 		}
+		r1, r2, err := s.serve(&c)
 		switch {
 		case err != nil:
 			return 0, 0, err
@@ -369,18 +369,29 @@ func (s *server) launch(t *tcs, main bool, args [5]uint64) {
 	}()
 }
 
-// checkDeadlock ends a Command none of whose threads can ever be woken.
+// checkDeadlock ends a Command none of whose threads can ever be woken. If there
+// are asynchronous queues only their owner can tell.
 func (s *server) checkDeadlock() {
-	if s.library || s.ended.Load() || s.waiting.Load() < s.alive.Load() || s.alive.Load() == 0 {
-		return
+	switch q := s.async.Load(); {
+	case s.library || s.ended.Load() || s.waiting.Load() < s.alive.Load():
+	case q != nil:
+		q.poke()
+	default:
+		s.endIfStuck(func() bool { return true })
 	}
+}
+
+// endIfStuck ends the enclave if all its threads wait, nothing is there for them
+// and alone, asked last, confirms that nobody but a thread could send them an
+// event.
+func (s *server) endIfStuck(alone func() bool) {
 	s.mu.Lock()
 	stuck := len(s.running) > 0
 	for t := range s.running {
 		stuck = stuck && t.events.stuck()
 	}
 	s.mu.Unlock()
-	if stuck && s.asyncIdle() {
+	if stuck && alone() {
 		s.end(ErrDeadlock)
 	}
 }
