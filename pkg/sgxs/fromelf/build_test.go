@@ -71,9 +71,9 @@ func goodELF() *tELF {
 			{typ: 0x6474e551, flags: pfR | pfW}, // GNU_STACK
 		},
 		sections: []tSection{
-			{name: ".dynsym", typ: shtDynSym, flags: shfAlloc, link: 2},
-			{name: ".dynstr", typ: shtStrTab, flags: shfAlloc},
-			{name: ".rela.dyn", typ: shtRela, flags: shfAlloc},
+			{name: ".dynsym", typ: shtDynSym, link: 2},
+			{name: ".dynstr", typ: shtStrTab},
+			{name: ".rela.dyn", typ: shtRela},
 			{name: ".text", typ: shtProgBits, flags: shfAlloc, addr: tTextAddr + 0x10, size: 0x200},
 			{name: ".eh_frame_hdr", typ: shtProgBits, flags: shfAlloc, addr: tROAddr + 0x200, size: 0x24},
 			{name: ".eh_frame", typ: shtProgBits, flags: shfAlloc, addr: tROAddr + 0x228, size: 0x48},
