@@ -25,6 +25,7 @@ type arg struct {
 	long     string
 	value    string // word for the value
 	required bool
+	many     bool   // a positional argument that takes all that follow
 	initial  string // default
 	check    func(string) error
 	help     string
@@ -35,6 +36,8 @@ func (a *arg) positional() bool { return a.short == 0 && a.long == "" }
 // String returns the argument as clap writes it in messages.
 func (a *arg) String() string {
 	switch {
+	case a.many:
+		return "[" + a.name + "]..."
 	case a.positional() && a.required:
 		return "<" + a.name + ">"
 	case a.positional():
@@ -55,6 +58,7 @@ type usageError struct {
 type given struct {
 	values map[string]string // of options and positional arguments
 	times  map[string]int    // how often; 0 for a default
+	rest   *[]string         // of the argument that takes many
 }
 
 // has tells whether an argument is there, be it by default.
@@ -68,10 +72,10 @@ func (g given) get(name, otherwise string) string {
 	return otherwise
 }
 
-// parse reads the arguments of a prograg. Where they are refused, or ask for
+// parse reads the arguments of a program. Where they are refused, or ask for
 // help, it prints that and is done; code is then the exit code.
 func (c *command) parse(args []string, stdout, stderr io.Writer) (g given, code int, done bool) {
-	g = given{values: map[string]string{}, times: map[string]int{}}
+	g = given{values: map[string]string{}, times: map[string]int{}, rest: new([]string)}
 	switch err := c.read(g, args); {
 	case err == nil:
 		return g, 0, false
@@ -176,7 +180,12 @@ func (c *command) found(g given, a *arg, value string, given bool) (*arg, *usage
 
 func (c *command) positional(g given, word string) *usageError {
 	for i := range c.args {
-		if a := &c.args[i]; a.positional() && !g.has(a.name) {
+		a := &c.args[i]
+		switch {
+		case a.positional() && a.many:
+			*g.rest = append(*g.rest, word)
+			return nil
+		case a.positional() && !g.has(a.name):
 			g.times[a.name], g.values[a.name] = 1, word
 			return nil
 		}
@@ -282,6 +291,9 @@ func (c *command) helpText() string {
 		if i := slices.IndexFunc(c.args, func(b arg) bool { return b.short == a.short }); i >= 0 && c.args[i].name != a.name {
 			a.short = 0 // the program's own
 		}
+		if a.many {
+			usage += " " + a.String()
+		}
 		switch {
 		case a.positional():
 			positions = append(positions, a)
@@ -292,7 +304,11 @@ func (c *command) helpText() string {
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s\n%s\n\nUSAGE:\n    %s", c.name, c.version, c.about, usage)
+	fmt.Fprintf(&b, "%s %s\n", c.name, c.version)
+	if c.about != "" {
+		b.WriteString(c.about + "\n")
+	}
+	b.WriteString("\nUSAGE:\n    " + usage)
 	helpList(&b, "FLAGS", flags)
 	helpList(&b, "OPTIONS", options)
 	helpList(&b, "ARGS", positions)

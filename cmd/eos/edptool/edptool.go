@@ -21,6 +21,7 @@ var tools = map[string]tool{
 	"ftxsgx-elf2sgxs":     elf2sgxs,
 	"ftxsgx-runner-cargo": runnerCargo,
 	"sgxs-sign":           sgxsSign,
+	"ftxsgx-runner":       runEnclave,
 }
 
 // Names returns the names of the tools, sorted.
