@@ -1,12 +1,16 @@
 package edp_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -224,6 +228,227 @@ func TestSoftFaults(t *testing.T) {
 			}
 			if !strings.HasPrefix(err.Error(), "Enclave panicked: Enclave triggered exception: SgxEnclaveRun { function: EResume, exception_vector: ") {
 				t.Errorf("error is %q", err)
+			}
+		})
+	}
+}
+
+// TestSoftCat sends 100 MB through an enclave, by read and by read_alloc, and
+// a buffer size that fits nothing.
+func TestSoftCat(t *testing.T) {
+	const size = 100_000_000
+	for _, args := range [][]string{nil, {"1000001"}, {"0", "alloc"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			in := &pattern{left: size}
+			out := &check{}
+			var errs bytes.Buffer
+			c, err := edp.NewCommand(load(t, "cat", small), edp.Options{Args: args, Stdin: in, Stdout: out, Stderr: &errs})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Run(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if out.wrong || out.n != size || errs.String() != "100000000 bytes\n" {
+				t.Errorf("%d bytes came out, wrong: %v; the enclave said %q", out.n, out.wrong, errs.String())
+			}
+		})
+	}
+}
+
+// pattern is an input whose every byte depends on its place, in pieces of
+// changing size.
+type pattern struct{ n, left, step int }
+
+func at(n int) byte { return byte(n ^ n>>8 ^ n>>16 ^ n>>24) }
+
+func (p *pattern) Read(b []byte) (int, error) {
+	if p.left == 0 {
+		return 0, io.EOF
+	}
+	p.step = (p.step*31 + 7) % 100_003
+	b = b[:min(len(b), p.left, p.step+1)]
+	for i := range b {
+		b[i] = at(p.n + i)
+	}
+	p.n += len(b)
+	p.left -= len(b)
+	return len(b), nil
+}
+
+type check struct {
+	n     int
+	wrong bool
+}
+
+func (c *check) Write(b []byte) (int, error) {
+	for i := range b {
+		if b[i] != at(c.n+i) {
+			c.wrong = true
+		}
+	}
+	c.n += len(b)
+	return len(b), nil
+}
+
+// TestSoftTCP lets two enclaves talk to each other, and to the host.
+func TestSoftTCP(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	pr, pw := io.Pipe()
+	server, err := edp.NewCommand(load(t, "tcp_server", small), edp.Options{Args: []string{"127.0.0.1:0", "3"}, Stdout: pw})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() {
+		err := server.Run(ctx)
+		pw.Close()
+		served <- err
+	}()
+	lines := bufio.NewScanner(pr)
+	lines.Scan()
+	addr, ok := strings.CutPrefix(lines.Text(), "listening ")
+	if !ok {
+		t.Fatalf("the server said %q", lines.Text())
+	}
+	rest := make(chan string, 1)
+	go func() {
+		b, _ := io.ReadAll(pr)
+		rest <- string(b)
+	}()
+
+	// A megabyte at once, half-closed, back again.
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]byte, 1<<20)
+	for i := range want {
+		want[i] = at(i)
+	}
+	go func() {
+		if _, err := conn.Write(want); err != nil {
+			t.Error(err)
+		}
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if got, err := io.ReadAll(conn); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes came back, %v", len(got), err)
+	}
+	conn.Close()
+
+	out, _, err := run(t, "tcp_client", small, nil, addr, "from one enclave to another")
+	if err != nil || !strings.Contains(out, "connected to "+addr+"\nfrom one enclave to another\ndone\n") {
+		t.Errorf("the client: %v, %q", err, out)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	if got := <-rest; !strings.HasSuffix(got, "served 28 bytes\nserved 0 bytes\ndone\n") {
+		t.Errorf("the server said %q", got)
+	}
+	if out, _, err := run(t, "tcp_client", small, nil, addr); err != nil || out != "refused\n" {
+		t.Errorf("nobody listens: %v, %q", err, out)
+	}
+}
+
+// TestSoftContext ends an enclave that spins on several threads.
+func TestSoftContext(t *testing.T) {
+	pr, pw := io.Pipe()
+	c, err := edp.NewCommand(load(t, "spin", small), edp.Options{Args: []string{"2"}, Stdout: pw})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		bufio.NewScanner(pr).Scan()
+		cancel()
+	}()
+	if err := c.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// TestSoftLibrary calls an enclave in all ways.
+func TestSoftLibrary(t *testing.T) {
+	o := small
+	o.Library, o.Threads = true, 3
+	var out bytes.Buffer
+	l, err := edp.NewLibrary(load(t, "library", o), edp.Options{Stdout: &out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx := context.Background()
+	const (
+		add, echo, echo45, write, launch, word, fault, forever, wait, send, tcs, spin, panics = 0, 1, 2, 3, 5, 7, 8, 9, 10, 11, 12, 13, 14
+	)
+	call := func(p ...uint64) (r1, r2 uint64, err error) {
+		var a [5]uint64
+		copy(a[:], p)
+		return l.Call(ctx, a[0], a[1], a[2], a[3], a[4])
+	}
+	want := func(w1, w2 uint64, p ...uint64) {
+		t.Helper()
+		if r1, r2, err := call(p...); r1 != w1 || r2 != w2 || err != nil {
+			t.Errorf("call%v returned %d, %d, %v; want %d, %d", p, r1, r2, err, w1, w2)
+		}
+	}
+	want(100, 1, add, 10, 20, 30, 40)
+	want(7, 8, echo, 7, 8)
+	want(3, 4, echo45, 1, 2, 3, 4)
+	want(0, 0, write, 5)
+	if out.String() != "library call 5\n" {
+		t.Errorf("it wrote %q", out.String())
+	}
+	want(uint64(edp.ResultInvalidInput), 0, launch)
+	want(uint64(edp.ResultWouldBlock), 0, wait, edp.EvUnpark, 0)
+
+	var wg sync.WaitGroup
+	for i := range uint64(20) {
+		wg.Go(func() {
+			want(i, i+1, echo, i, i+1)
+			want(1000, 0, spin, 1000)
+		})
+	}
+	wg.Wait()
+
+	// One call waits, another sends to all.
+	wg.Go(func() { want(0, edp.EvUnpark, wait, edp.EvUnpark, ^uint64(0)) })
+	want(0, 0, send, edp.EvUnpark, 0)
+	wg.Wait()
+
+	short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+	defer cancel()
+	if _, _, err := l.Call(short, spin, ^uint64(0), 0, 0, 0); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a call that spins: %v", err)
+	}
+	if _, _, err := call(forever); !errors.Is(err, edp.ErrThreadWaits) {
+		t.Errorf("a call that waits for nothing: %v", err)
+	}
+	want(5, 6, echo, 5, 6) // the one TCS that is left
+	if _, _, err := call(panics, 1); err == nil || err.Error() != "Enclave panicked: panic of a library, 1" {
+		t.Errorf("a call that panics: %v", err)
+	}
+	if _, _, err := call(add); !errors.Is(err, edp.ErrOtherExited) {
+		t.Errorf("after it: %v", err)
+	}
+}
+
+// BenchmarkSoft times usercalls of the enclave's own code, there and back.
+func BenchmarkSoft(b *testing.B) {
+	for _, what := range []string{"null", "write", "alloc", "time", "close"} {
+		b.Run(what, func(b *testing.B) {
+			c, err := edp.NewCommand(load(b, "bench", small), edp.Options{Args: []string{what, strconv.Itoa(b.N)}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ResetTimer()
+			if err := c.Run(context.Background()); err != nil {
+				b.Fatal(err)
 			}
 		})
 	}
