@@ -64,7 +64,11 @@ func where(path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("%s: %w", path, err)
+	return imageHint(path, fmt.Errorf("%s: %w", path, err))
+}
+
+// imageHint adds what to do about an image that cannot be read.
+func imageHint(path string, err error) error {
 	switch {
 	case errors.Is(err, sgxs.ErrNotCanonical):
 		return withHint(err, "eos takes only images that mean one thing; eos inspect --records shows the records")
