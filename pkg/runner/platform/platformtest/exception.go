@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/enclaveos/eos/pkg/runner/platform"
@@ -20,6 +22,8 @@ func testException(t *testing.T, p platform.Platform) {
 		{"alignment check", testAlignmentCheck},
 		{"host floating point", testHostFloat},
 		{"frames run out", testFramesRunOut},
+		{"one frame", testOneFrame},
+		{"frames of two pages", testLargeFrame},
 	})
 }
 
@@ -118,6 +122,10 @@ func testVectors(t *testing.T, p platform.Platform) {
 func testIllegal(t *testing.T, p platform.Platform) {
 	for _, op := range []string{"syscall", "cpuid", "int 0x80", "int 0x20"} {
 		t.Run(op, func(t *testing.T) {
+			if op == "cpuid" && restricted(p, "CPUID") {
+				testCPUIDRuns(t, p)
+				return
+			}
 			// A system call that would be seen: exit_group(0).
 			e := faulting(func(a *asm) { a.mov("rax", 231); a.op("xor edx, edx"); a.mov("rdi", 0) }, op).start(t, p)
 			x := enter(t, e.thread(t), new(platform.Regs))
@@ -142,6 +150,23 @@ func testIllegal(t *testing.T, p platform.Platform) {
 			t.Errorf("EACCEPT: left by %s, want #UD or #GP", x)
 		}
 	}
+}
+
+// restricted reports whether the platform says of itself that it does not
+// enforce what begins with this word.
+func restricted(p platform.Platform, word string) bool {
+	return slices.ContainsFunc(p.Caps().Restrictions, func(s string) bool { return strings.HasPrefix(s, word) })
+}
+
+// testCPUIDRuns wants of a platform that cannot stop CPUID that it does no
+// harm.
+func testCPUIDRuns(t *testing.T, p platform.Platform) {
+	e := newCode(func(a *asm) {
+		a.op("mov r11, rcx", "cpuid", "mov rbx, r11")
+		a.mov("rax", 4)
+		a.op("enclu", "ud2")
+	}, nil).start(t, p)
+	wantEEXIT(t, e.thread(t), sgx.LeafEENTER, new(platform.Regs))
 }
 
 // All registers are in the frame, and the host has its own again.
@@ -309,5 +334,48 @@ func testFramesRunOut(t *testing.T, p platform.Platform) {
 		x, err := th.Enter(offTCS, sgx.LeafERESUME, new(platform.Regs))
 		must(t, err)
 		wantException(t, x, sgx.VectorUD)
+	}
+}
+
+// With NSSA = 1, as compilers' run-times have it, an exception is the end: no
+// entry until somebody resumes.
+func testOneFrame(t *testing.T, p platform.Platform) {
+	im := newCode(func(a *asm) { a.op("ud2") }, nil)
+	im.tcs(offTCS, func(x *sgx.TCS) { x.NSSA = 1 })
+	e := im.start(t, p)
+	th := e.thread(t)
+	wantException(t, enter(t, th, new(platform.Regs)), sgx.VectorUD)
+	if x, err := th.Enter(offTCS, sgx.LeafEENTER, new(platform.Regs)); err == nil {
+		t.Errorf("entered again, left by %s", x)
+	}
+	wantFrame(t, e, sgx.VectorUD, e.gpr(t, offSSA).RIP-e.base)
+}
+
+// With SSAFRAMESIZE = 2 the XSAVE area is at the start of a frame and GPRSGX at
+// its end, and the second frame is two pages further.
+func testLargeFrame(t *testing.T, p platform.Platform) {
+	im := newCode(func(a *asm) { a.op("movq xmm0, rdi", "ud2") }, func(a *asm) { a.op("movq xmm0, rdi", "ud2") })
+	im.secs.SSAFrameSize = 2
+	im.tcs(offTCS, func(x *sgx.TCS) { x.OSSA = offSSA2 })
+	// Four pages in a row; the second thread is not entered.
+	im.pages = slices.DeleteFunc(im.pages, func(pg page) bool { return pg.off > offSSA2 })
+	for i := range uint64(3) {
+		im.pages = append(im.pages, page{off: offSSA2 + (i+1)*sgx.PageSize, flags: sgx.SecInfoREGRW, plain: true})
+	}
+	e := im.start(t, p)
+	th := e.thread(t)
+	for i := range uint64(2) {
+		wantException(t, enter(t, th, &platform.Regs{RDI: 0xaaaa + i}), sgx.VectorUD)
+		frame := offSSA2 + i*2*sgx.PageSize
+		g := e.gpr(t, frame+sgx.PageSize)
+		if g.RAX != i || g.RDI != 0xaaaa+i || g.ExitInfo != sgx.NewExitInfo(sgx.VectorUD, 0) {
+			t.Errorf("frame %d has RAX %#x, RDI %#x, EXITINFO %#x", i, g.RAX, g.RDI, uint32(g.ExitInfo))
+		}
+		if v := e.read64(t, frame+160); v != 0xaaaa+i {
+			t.Errorf("frame %d has XMM0 %#x", i, v)
+		}
+	}
+	if x, err := th.Enter(offTCS, sgx.LeafEENTER, new(platform.Regs)); err == nil {
+		t.Errorf("entered at CSSA = NSSA, left by %s", x)
 	}
 }

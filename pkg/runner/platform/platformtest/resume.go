@@ -1,6 +1,8 @@
 package platformtest
 
 import (
+	"bytes"
+	"encoding/binary"
 	"runtime"
 	"testing"
 	"time"
@@ -13,6 +15,8 @@ func testResume(t *testing.T, p platform.Platform) {
 	subtests(t, p, []subtest{
 		{"handler", testHandler},
 		{"registers are kept", testResumeRegisters},
+		{"AVX is kept", testResumeAVX},
+		{"FS and GS are kept", testResumeSegments},
 		{"resume without handler", testResumeAgain},
 		{"interrupt", testInterrupt},
 		{"interrupt before", testInterruptBefore},
@@ -100,6 +104,87 @@ func testResumeRegisters(t *testing.T, p platform.Platform) {
 	want := platform.Regs{RDI: 0x0123456789abcdef, RSI: 0xfedcba9876543210, RDX: 0x1002, R8: 0x1008, R9: 0x1009, R10: 0x100a}
 	if r != want {
 		t.Errorf("registers are %#x, want %#x", r, want)
+	}
+}
+
+// With XFRM.AVX the upper halves of the vector registers are kept as well.
+func testResumeAVX(t *testing.T, p platform.Platform) {
+	caps := p.Caps()
+	if caps.XFRM&sgx.XFRMAVX == 0 {
+		t.Log("this platform has no AVX")
+		return
+	}
+	im := newCode(func(a *asm) {
+		a.lea("rdi", offConst)
+		a.op("vmovdqu ymm0, ymmword ptr [rdi]", "vmovdqu ymm15, ymmword ptr [rdi]", "ud2")
+		a.lea("rdi", offData)
+		a.op("vmovdqu ymmword ptr [rdi], ymm0")
+		a.lea("rdi", offData+32)
+		a.op("vmovdqu ymmword ptr [rdi], ymm15", "vzeroupper")
+		a.exit()
+	}, func(a *asm) {
+		a.lea("rdi", offGS)
+		a.op("vmovdqu ymm0, ymmword ptr [rdi]", "vmovdqu ymm15, ymmword ptr [rdi]", "vzeroupper")
+		skipUD2(a)
+	})
+	im.secs.Attributes.XFRM |= sgx.XFRMAVX
+	if n := caps.XSAVESize(im.secs.Attributes.XFRM); n != 832 { // SDM vol. 1 13.4
+		t.Errorf("XSAVE size with AVX is %d, want 832", n)
+	}
+	value := make([]byte, sgx.PageSize)
+	for i := range value {
+		value[i] = byte(i + 1)
+	}
+	im.page(offConst).data = value
+	e := im.start(t, p)
+	th := e.thread(t)
+	wantException(t, enter(t, th, new(platform.Regs)), sgx.VectorUD)
+	area := e.read(t, offSSA, 832)
+	if bv := sgx.XFRM(binary.LittleEndian.Uint64(area[512:])); bv&sgx.XFRMAVX == 0 || bv&^im.secs.Attributes.XFRM != 0 {
+		t.Errorf("XSTATE_BV is %s", bv)
+	}
+	if !bytes.Equal(area[160:176], value[:16]) || !bytes.Equal(area[576:592], value[16:32]) || !bytes.Equal(area[576+15*16:832], value[16:32]) {
+		t.Error("YMM registers are not in the frame")
+	}
+	wantEEXIT(t, th, sgx.LeafEENTER, new(platform.Regs))
+	wantEEXIT(t, th, sgx.LeafERESUME, new(platform.Regs))
+	if got := e.read(t, offData, 64); !bytes.Equal(got[:32], value[:32]) || !bytes.Equal(got[32:], value[:32]) {
+		t.Errorf("after ERESUME the registers are %x", got)
+	}
+}
+
+// The bases that the enclave gives itself are in the frame and come back; the
+// next entry has those of the TCS.
+func testResumeSegments(t *testing.T, p platform.Platform) {
+	e := newCode(func(a *asm) {
+		a.lea("rdi", offConst)
+		a.op("wrfsbase rdi", "ud2", "rdfsbase rdi", "mov rsi, qword ptr gs:[0x0]")
+		a.exit()
+	}, func(a *asm) {
+		a.lea("rdi", ripOfFrame)
+		a.op("add qword ptr [rdi], 0x2", "rdfsbase rdi")
+		a.exit()
+	}).start(t, p)
+	th := e.thread(t)
+	x := enter(t, th, new(platform.Regs))
+	wantException(t, x, sgx.VectorUD)
+	g := e.gpr(t, offSSA)
+	if g.FSBase == e.base+offData {
+		t.Log("the system has no FSGSBASE: WRFSBASE itself is #UD")
+		return
+	}
+	if g.FSBase != e.base+offConst || g.GSBase != e.base+offGS {
+		t.Errorf("the frame has FSBASE %#x, GSBASE %#x", g.FSBase-e.base, g.GSBase-e.base)
+	}
+	var r platform.Regs
+	wantEEXIT(t, th, sgx.LeafEENTER, &r)
+	if r.RDI != e.base+offData {
+		t.Errorf("the handler has FS base %#x, want that of the TCS", r.RDI-e.base)
+	}
+	runtime.GC()
+	wantEEXIT(t, th, sgx.LeafERESUME, &r)
+	if r.RDI != e.base+offConst || r.RSI != markGS {
+		t.Errorf("after ERESUME the FS base is %#x, gs:[0] %#x", r.RDI-e.base, r.RSI)
 	}
 }
 
