@@ -146,7 +146,7 @@ type control struct {
 }
 
 const (
-	controlHead = 496 // bytes above xsaveLen and including it
+	controlHead = 440 // bytes above xsaveLen and including it
 	xsaveOff    = 0x1000
 	controlSize = xsaveOff + xsaveMax
 )

@@ -161,9 +161,10 @@ func (t *thread) left(s *slot, how *uint64, regs *platform.Regs) (exit platform.
 		g := &c.gregs
 		*regs = platform.Regs{RDI: g[gregRDI], RSI: g[gregRSI], RDX: g[gregRDX], R8: g[gregR8], R9: g[gregR9], R10: g[gregR10]}
 		return platform.Exit{Kind: platform.ExitEEXIT}, true, nil
-	case leftRefused:
+	case leftRefused: // the frame is in use as before
+		cssa := s.cssa.Add(1)
 		return exit, true, fmt.Errorf("ERESUME: TCS %#x: the state in SSA frame %d is none that the processor accepts: "+
-			"signal %d, vector %d", s.off, s.cssa.Load(), c.sig, c.gregs[gregTrapNo])
+			"signal %d, vector %d", s.off, cssa-1, c.sig, c.gregs[gregTrapNo])
 	}
 	// leftSignal
 	*how = howResume
