@@ -99,7 +99,7 @@ func loadEnclave(p platform.Platform, path string, signature runner.Signature) (
 		if signature.Kind == runner.SignatureCoresident {
 			name = runner.CoresidentPath(path)
 		}
-		return nil, "While loading coresident signature", fmt.Errorf("Failed to load signature file '%s': %w", name, err) //nolint:staticcheck // the original's text
+		return nil, "While loading coresident signature", fmt.Errorf("Failed to load signature file '%s': %w", name, err)
 	}
 	const loading = "While loading SGX enclave"
 	if err != nil {

@@ -3,11 +3,11 @@ package keyref
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/des" //nolint:gosec // old keys are read, none is written so
-	"crypto/md5" //nolint:gosec // the old PEM encryption is made of it
+	"crypto/des" // old keys are read, none is written so
+	"crypto/md5" // the old PEM encryption is made of it
 	"crypto/pbkdf2"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // PBKDF2's default hash
+	"crypto/sha1" // PBKDF2's default hash
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509/pkix"
