@@ -24,6 +24,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		args = []string{"eos"}
 	}
+	edptool.OpenPlatform = (&platformFlags{name: "auto"}).open
 	if name := filepath.Base(args[0]); edptool.Has(name) {
 		return edptool.Run(name, args[1:], stdin, stdout, stderr)
 	}
