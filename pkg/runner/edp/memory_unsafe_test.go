@@ -18,3 +18,8 @@ func word(addr uint64) *uint64 { return (*uint64)(*(*unsafe.Pointer)(unsafe.Poin
 
 func loadWord(addr uint64) uint64     { return atomic.LoadUint64(word(addr)) }
 func storeWord(addr uint64, v uint64) { atomic.StoreUint64(word(addr), v) }
+
+// bytesOf is memory that is aligned for words.
+func bytesOf(w []uint64) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w))), 8*len(w))
+}
