@@ -126,9 +126,9 @@ func testHostMemory(t *testing.T, p platform.Platform) {
 		a.op("mov rax, qword ptr [rdi]", "mov qword ptr [rsi], rax")
 		a.exit()
 	}, nil).start(t, p)
-	buf := make([]byte, 16)
+	buf, addr := hostMemory(t, 16)
 	binary.LittleEndian.PutUint64(buf, 0xfeed_f00d)
-	r := platform.Regs{RDI: address(buf), RSI: address(buf[8:])}
+	r := platform.Regs{RDI: addr, RSI: addr + 8}
 	wantEEXIT(t, e.thread(t), sgx.LeafEENTER, &r)
 	if v := binary.LittleEndian.Uint64(buf[8:]); v != 0xfeed_f00d {
 		t.Errorf("the enclave wrote %#x", v)

@@ -1,7 +1,18 @@
 package platformtest
 
-import "unsafe"
+import (
+	"runtime"
+	"testing"
+	"unsafe"
+)
 
-// address returns where b lies. The caller keeps b alive while an enclave uses
-// it; the Go heap does not move.
-func address(b []byte) uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) }
+// hostMemory returns n bytes of the host for an enclave to use, and their
+// address. They are pinned until the test ends: a slice whose address is only
+// known as a number may lie on a stack, which moves.
+func hostMemory(t testing.TB, n int) ([]byte, uint64) {
+	b := make([]byte, n)
+	var p runtime.Pinner
+	p.Pin(&b[0])
+	t.Cleanup(p.Unpin)
+	return b, uint64(uintptr(unsafe.Pointer(&b[0])))
+}

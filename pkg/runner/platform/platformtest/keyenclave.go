@@ -1,7 +1,6 @@
 package platformtest
 
 import (
-	"runtime"
 	"testing"
 
 	"github.com/enclaveos/eos/pkg/runner/platform"
@@ -74,10 +73,11 @@ func startAsker(t testing.TB, p platform.Platform, im *image) *asker {
 // ask does EGETKEY with the 512 bytes of request.
 func (a *asker) ask(t testing.TB, request []byte) (key [16]byte, code sgx.ErrorCode, x platform.Exit) {
 	t.Helper()
-	out := make([]byte, 16)
-	r := platform.Regs{RDI: address(request), RSI: address(out)}
+	in, inAddr := hostMemory(t, sgx.KeyRequestSize)
+	copy(in, request)
+	out, outAddr := hostMemory(t, 16)
+	r := platform.Regs{RDI: inAddr, RSI: outAddr}
 	x = enter(t, a.th, &r)
-	runtime.KeepAlive(request)
 	if x.Kind != platform.ExitEEXIT {
 		return key, 0, x
 	}
@@ -102,12 +102,12 @@ func (a *asker) key(t testing.TB, kr *sgx.KeyRequest) [16]byte {
 // report does EREPORT.
 func (a *asker) report(t testing.TB, ti *sgx.TargetInfo, data [64]byte) *sgx.Report {
 	t.Helper()
-	in, err := ti.AppendBinary(nil)
+	b, err := ti.AppendBinary(nil)
 	must(t, err)
-	in = append(in, data[:]...)
-	out := make([]byte, sgx.ReportSize)
-	wantEEXIT(t, a.th, sgx.LeafEENTER, &platform.Regs{RDI: address(in), RSI: address(out), RDX: 1})
-	runtime.KeepAlive(in)
+	in, inAddr := hostMemory(t, sgx.TargetInfoSize+sgx.ReportDataSize)
+	copy(in, append(b, data[:]...))
+	out, outAddr := hostMemory(t, sgx.ReportSize)
+	wantEEXIT(t, a.th, sgx.LeafEENTER, &platform.Regs{RDI: inAddr, RSI: outAddr, RDX: 1})
 	r, err := sgx.ParseReport(out)
 	must(t, err)
 	return r
