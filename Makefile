@@ -26,7 +26,7 @@ format:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt these files:"; echo "$$out"; exit 1; fi
 
 # Go leaves packages below testdata out of ./...; HIDDEN names them again.
-HIDDEN = $(shell find testdata examples -name '*.go' -printf './%h\n' 2>/dev/null | sort -u)
+HIDDEN = $(shell find . -path '*/testdata/*' -name '*.go' -printf '%h\n' | sort -u)
 
 vet:
 	$(GO) vet ./... $(HIDDEN)

@@ -21,6 +21,7 @@ var arrows = []struct {
 	why  string
 }{
 	{"pkg/sgx", "", "the architecture's words: everything stands on them, they stand on nothing"},
+	{"pkg/wall", "", "both sides of the wall share it, one of them inside the Go runtime"},
 	{"pkg/sgxs", "pkg/sgx", "streams are made of the architecture's structures"},
 	{"pkg/sgxs/fromelf", "pkg/sgx pkg/sgxs", "a converter writes a stream"},
 	{"pkg/sgxs/diff", "pkg/sgx pkg/sgxs pkg/sgxs/fromelf", "a difference is told by stream, page and symbol"},

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"math/bits"
+	"slices"
 
 	"github.com/enclaveos/eos/pkg/sgx"
 	"github.com/enclaveos/eos/pkg/sgxs"
@@ -171,14 +173,33 @@ func readTCS(b []byte) thread {
 	}
 }
 
-// note labels regions by what the TCSs say of them.
+// note labels regions by what the TCSs say of them. Stacks and the heap are
+// guessed from their place: writable, not measured, and right below a TLS page
+// or below all threads, as the converters lay them out.
 func (info *imageInfo) note() {
+	plain := func(r *region) bool {
+		return r.flags == sgx.SecInfoREGRW && r.Measured == "none" && r.Content == "zero"
+	}
+	if len(info.Threads) > 0 {
+		for i := range info.Regions {
+			r := &info.Regions[i]
+			if r.Offset+r.Size >= info.Threads[0].FSBase {
+				break
+			}
+			if plain(r) {
+				r.Note = "heap"
+			}
+		}
+	}
 	for i, t := range info.Threads {
 		info.noteAt(t.Offset, fmt.Sprintf("TCS %d", i))
 		if t.NSSA > 0 && info.SSAFrameSize > 0 {
 			info.noteAt(t.OSSA, fmt.Sprintf("SSA %d", i))
 		}
 		info.noteAt(t.FSBase, fmt.Sprintf("TLS %d", i))
+		if r := info.regionAt(t.FSBase - 1); r != nil && plain(r) && r.Offset+r.Size == t.FSBase {
+			info.noteAt(r.Offset, fmt.Sprintf("stack %d", i))
+		}
 		if t.GSBase != t.FSBase {
 			info.noteAt(t.GSBase, fmt.Sprintf("GS %d", i))
 		}
@@ -187,24 +208,29 @@ func (info *imageInfo) note() {
 }
 
 func (info *imageInfo) noteAt(off uint64, text string) {
-	lo, hi := 0, len(info.Regions)
-	for lo < hi {
-		if mid := (lo + hi) / 2; info.Regions[mid].Offset <= off {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	if lo == 0 || off-info.Regions[lo-1].Offset >= info.Regions[lo-1].Size {
+	r := info.regionAt(off)
+	if r == nil {
 		return
 	}
 	// A region that holds more than the one thing keeps its first two labels.
-	switch r := &info.Regions[lo-1]; {
+	switch {
 	case r.Note == "":
 		r.Note = text
 	case text != "entry" && len(r.Note) < 20:
 		r.Note += ", " + text
 	}
+}
+
+// regionAt returns the region that holds off, nil if there is none.
+func (info *imageInfo) regionAt(off uint64) *region {
+	i, found := slices.BinarySearchFunc(info.Regions, off, func(r region, off uint64) int { return cmp.Compare(r.Offset, off) })
+	if !found {
+		i--
+	}
+	if i < 0 || off-info.Regions[i].Offset >= info.Regions[i].Size {
+		return nil
+	}
+	return &info.Regions[i]
 }
 
 func measuredWord(p *sgxs.Page) string {

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"encoding/hex"
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/enclaveos/eos/pkg/sgx"
 	"github.com/enclaveos/eos/pkg/sign"
@@ -27,7 +30,7 @@ are not verified by this build of eos.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			s, err := loadSigStruct(args[0])
 			if err != nil {
-				return err
+				return notQuote(args[0], err)
 			}
 			if err := sign.Verify(s); err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
@@ -75,6 +78,21 @@ are not verified by this build of eos.`,
 	cmd.Flags().StringVar(&key, "public-key", "", "the key that must have signed")
 	completeFlagFiles(cmd, "public-key", "pem", "key")
 	return cmd
+}
+
+// notQuote says of a file that is no SIGSTRUCT but an attestation quote that it
+// is one: the vendor id of Intel's quoting enclave is at offset 12.
+func notQuote(path string, err error) error {
+	f, ferr := os.Open(path)
+	if ferr != nil {
+		return err
+	}
+	defer f.Close()
+	head := make([]byte, 28)
+	if _, ferr := io.ReadFull(f, head); ferr == nil && hex.EncodeToString(head[12:]) == "939a7233f79c4ca9940a0db3957f0607" {
+		return fmt.Errorf("%s is an attestation quote: this version of eos verifies SIGSTRUCTs only", path)
+	}
+	return err
 }
 
 func checkSigner(s *sgx.SigStruct, path, ref string) error {
