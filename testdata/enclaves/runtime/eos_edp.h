@@ -30,6 +30,9 @@ int enclave_main(int argc, char **argv);
 struct pair enclave_thread(void);
 struct pair enclave_library(u64 p1, u64 p2, u64 p3, u64 p4, u64 p5);
 
+/* 1 in a library, which then defines enclave_library. */
+extern const volatile int enclave_is_library;
+
 /* Set by enclave_main to return from the entry point, which the ABI forbids. */
 extern int eos_return_from_entry;
 

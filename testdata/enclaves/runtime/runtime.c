@@ -62,8 +62,7 @@ __attribute__((weak)) struct pair enclave_library(u64 p1, u64 p2, u64 p3, u64 p4
 	panic("this enclave is not a library");
 }
 
-/* A library says so by defining this as 1. */
-__attribute__((weak)) const int enclave_is_library = 0;
+__attribute__((weak)) const volatile int enclave_is_library = 0;
 
 /* Copies the arguments in and gives their host memory back, piece by piece. */
 static char **take_args(struct byte_buffer *host, u64 count)

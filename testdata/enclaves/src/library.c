@@ -1,7 +1,7 @@
 /* A library: convert with --library. p1 picks what a call does. */
 #include "eos_edp.h"
 
-const int enclave_is_library = 1;
+const volatile int enclave_is_library = 1;
 
 enum {
 	ADD = 0,       /* (p2 + p3 + p4 + p5, calls so far) */
