@@ -5,7 +5,7 @@
 // accepts one kind of key only: RSA of 3072 bits with public exponent 3. The
 // SHA-256 of the modulus as stored is MRSIGNER.
 //
-//	s := sign.Params{…}.SigStruct(mr)      // the fields
+//	s := sign.New(mr)                      // the fields, to be changed at will
 //	err := sign.Sign(s, key)               // key: any crypto.Signer
 //
 // or, when the key is in a device that eos cannot talk to, in two steps:
