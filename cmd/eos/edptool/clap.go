@@ -123,10 +123,10 @@ func (c *command) option(g given, word string) (*arg, *usageError) {
 	if long, ok := strings.CutPrefix(word, "--"); ok {
 		long, value, given := strings.Cut(long, "=")
 		a := c.find(func(a *arg) bool { return a.long == long && long != "" })
-		if a == nil || given && a.value == "" {
-			return nil, c.unknown(g, "--"+long)
+		if a == nil {
+			return nil, c.unknownLong(g, long)
 		}
-		return c.found(g, a, value, given)
+		return c.found(g, a, value, given) // a flag's value is ignored
 	}
 	for i := 1; i < len(word); i++ {
 		a := c.find(func(a *arg) bool { return a.short == word[i] })

@@ -18,14 +18,14 @@ type tSegment struct {
 }
 
 type tSection struct {
-	name        string
-	typ         uint32
-	flags       uint64
-	addr, size  uint64
-	data        []byte // contents; nil: those of the segment at addr
-	off         uint64 // set by build, unless fixed
-	fixed       bool
-	link, align uint32
+	name       string
+	typ        uint32
+	flags      uint64
+	addr, size uint64
+	data       []byte // contents; nil: those of the segment at addr
+	off        uint64 // set by build, unless fixed
+	fixed      bool
+	link       uint32
 }
 
 type tSymbol struct {
