@@ -3,6 +3,7 @@
 package softsgx
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/enclaveos/eos/pkg/runner/platform"
@@ -16,7 +17,7 @@ type builder struct {
 	p      *softPlatform
 	mc     *microcode.Enclave
 	memory *elrange // nil once given to the enclave, or closed
-	tcs    map[uint64][]byte
+	hidden map[uint64][]byte
 }
 
 func (b *builder) Base() uint64 { return b.mc.SECS().BaseAddr }
@@ -29,13 +30,13 @@ func (b *builder) Add(off uint64, flags sgx.SecInfoFlags, data []byte) error {
 		return err
 	}
 	switch {
-	case flags.PageType() == sgx.PageTCS:
-		// Not enclave memory as the enclave sees it: it faults there.
-		if b.tcs == nil {
-			b.tcs = make(map[uint64][]byte)
+	case data == nil:
+	case flags&sgx.SecInfoPerm == 0: // no memory: whoever touches it faults
+		if b.hidden == nil {
+			b.hidden = make(map[uint64][]byte)
 		}
-		b.tcs[off] = append(make([]byte, 0, sgx.PageSize), data...)[:sgx.PageSize]
-	case data != nil:
+		b.hidden[off] = bytes.Clone(data)
+	default:
 		if err := b.memory.write(uintptr(off), data); err != nil {
 			return fmt.Errorf("EADD: page %#x: %w", off, err)
 		}
@@ -50,8 +51,8 @@ func (b *builder) Extend(off uint64) error {
 	chunk := new([sgx.ChunkSize]byte)
 	page := off &^ (sgx.PageSize - 1)
 	if off < b.mc.SECS().Size && off%sgx.ChunkSize == 0 { // else the microcode refuses
-		if t, ok := b.tcs[page]; ok {
-			copy(chunk[:], t[off-page:])
+		if p := b.hidden[page]; p != nil {
+			copy(chunk[:], p[off-page:])
 		} else if b.memory.readable(uintptr(page)) {
 			chunk = (*[sgx.ChunkSize]byte)(b.memory.bytes(uintptr(off), sgx.ChunkSize))
 		}
@@ -67,8 +68,8 @@ func (b *builder) Init(sig *sgx.SigStruct) (platform.Enclave, error) {
 		return nil, err
 	}
 	e := &enclave{
-		memory: b.memory, mc: b.mc, device: b.p.device, secs: b.mc.SECS(), tcsPages: b.tcs,
-		slots: make(map[uint64]*slot, len(b.tcs)),
+		memory: b.memory, mc: b.mc, device: b.p.device, secs: b.mc.SECS(),
+		hidden: b.hidden, slots: make(map[uint64]*slot),
 	}
 	if !b.p.trapOnly {
 		if err := e.patch(); err != nil {

@@ -14,12 +14,12 @@ import (
 
 // enclave is an initialised enclave.
 type enclave struct {
-	memory   *elrange
-	mc       *microcode.Enclave
-	device   *microcode.Device
-	secs     sgx.SECS
-	tcsPages map[uint64][]byte // by offset, as added
-	sites    []uint64          // addresses of the ENCLUs that have a stub, in order of the stubs
+	memory *elrange
+	mc     *microcode.Enclave
+	device *microcode.Device
+	secs   sgx.SECS
+	hidden map[uint64][]byte // by offset: pages that nobody can touch, as added: TCSs and those without permissions
+	sites  []uint64          // addresses of the ENCLUs that have a stub, in order of the stubs
 
 	mu     sync.Mutex
 	closed bool
@@ -118,7 +118,10 @@ func (e *enclave) DebugRead(off uint64, b []byte) error {
 		case info.Flags.PageType() == sgx.PageTCS:
 			copy(b[:n], e.debugTCS(page)[off-page:])
 		case e.protection(uintptr(page)) == 0:
-			return fmt.Errorf("EDBGRD: the page at offset %#x is %s: the host cannot read it either", page, info.Flags)
+			clear(b[:n])
+			if p := e.hidden[page]; p != nil {
+				copy(b[:n], p[off-page:])
+			}
 		default:
 			copy(b[:n], e.memory.bytes(uintptr(off), uintptr(n)))
 		}
@@ -130,12 +133,11 @@ func (e *enclave) DebugRead(off uint64, b []byte) error {
 
 // debugTCS returns a TCS page as EDBGRD shows it, with the live CSSA.
 func (e *enclave) debugTCS(off uint64) []byte {
-	p := append([]byte(nil), e.tcsPages[off]...)
+	t, _ := e.mc.TCS(off)
 	if s := e.slots[off]; s != nil {
-		t := s.tcs
 		t.CSSA = s.cssa.Load()
-		p, _ = t.AppendBinary(p[:0])
 	}
+	p, _ := t.AppendBinary(nil)
 	return p
 }
 
