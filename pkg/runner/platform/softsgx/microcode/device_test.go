@@ -2,6 +2,7 @@ package microcode
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -255,6 +256,13 @@ func TestDeviceFile(t *testing.T) {
 		if _, err := parseDeviceFile(b[:]); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+	reserved := b
+	reserved[31] = 1
+	sum := sha256.Sum256(reserved[:96])
+	copy(reserved[96:], sum[:])
+	if _, err := parseDeviceFile(reserved[:]); err == nil || err.Error() != "reserved bytes are not zero" {
+		t.Errorf("reserved byte: %v", err)
 	}
 	le.PutUint32(b[16:], 2)
 	if _, err := parseDeviceFile(b[:]); err == nil || !strings.Contains(err.Error(), "version 2, this program knows version 1") {

@@ -21,6 +21,8 @@ func TestCheckEnter(t *testing.T) {
 	}
 	_, f = e.CheckEnter(0, 2)
 	wantFault(t, "NSSA", f, sgx.VectorGP, "no free SSA frame: CSSA is 2, NSSA is 2")
+	_, f = e.CheckResume(0x1000, 1)
+	wantFault(t, "resume of code", f, sgx.VectorPF, "ERESUME: #PF: the page at offset 0x1000 is REG r-x, not a TCS")
 	_, f = e.CheckResume(0, 0)
 	wantFault(t, "resume", f, sgx.VectorGP, "nothing to resume")
 	for off, what := range map[uint64]string{

@@ -9,10 +9,9 @@ import (
 
 // asker is all that EGETKEY can look at.
 type asker struct {
-	seed [SeedSize]byte
-	dev  deviceFile
-	e    Enclave
-	kr   sgx.KeyRequest
+	dev deviceFile
+	e   Enclave
+	kr  sgx.KeyRequest
 }
 
 // newAsker returns an initialised enclave with every field set, on a device
