@@ -31,11 +31,11 @@ func writeFile(path string, perm fs.FileMode, fill func(io.Writer) error) error 
 	}
 
 	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()[:8])
+	defer removeOnSignal(temp)()
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, pathCause(err))
 	}
-	defer removeOnSignal(temp)()
 	err = fillFile(f, fill)
 	if cerr := f.Close(); err == nil {
 		err = cerr
