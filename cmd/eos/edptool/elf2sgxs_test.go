@@ -7,10 +7,12 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 // elfVectors has inputs of ours and what ftxsgx-elf2sgxs 0.6.3 made of them; its
@@ -291,6 +293,40 @@ func TestELF2SGXSPipe(t *testing.T) {
 func itoa(n int) string {
 	b, _ := json.Marshal(n)
 	return string(b)
+}
+
+// TestELF2SGXSInterrupted leaves nothing behind when it is interrupted.
+func TestELF2SGXSInterrupted(t *testing.T) {
+	dir, _ := basicELF(t, "p.elf")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "p.elf", "-H", "0x10000000000", "-S", "0") // an image of 17 GB
+	cmd.Args[0], cmd.Dir = elf2sgxsName, dir
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(files) > 1 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Wait()
+	if cmd.ProcessState.ExitCode() != 130 {
+		t.Errorf("exit status: %v", err)
+	}
+	if files, _ := os.ReadDir(dir); len(files) != 1 {
+		t.Errorf("files left behind: %v", files)
+	}
 }
 
 func TestWithExtension(t *testing.T) {

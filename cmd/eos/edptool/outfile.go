@@ -7,7 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 )
 
 // writeOutput makes the file at path from what fill writes, whole or not at
@@ -27,6 +29,7 @@ func writeOutput(path string, fill func(io.Writer) error) error {
 		return errors.Join(fill(f), f.Close())
 	}
 	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()[:8])
+	defer removeOnSignal(temp)() // before there is something to remove
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return errOutput(path, err)
@@ -50,6 +53,27 @@ func writeOutput(path string, fill func(io.Writer) error) error {
 		}
 	}
 	return err
+}
+
+// removeOnSignal removes a file, and ends the program, if it is interrupted
+// before the returned function is called.
+func removeOnSignal(path string) (done func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	stop := make(chan struct{})
+	go func() {
+		select {
+		case s := <-c:
+			os.Remove(path)
+			n, _ := s.(syscall.Signal)
+			os.Exit(128 + int(n)) // as shells have it
+		case <-stop:
+		}
+	}()
+	return func() {
+		signal.Stop(c)
+		close(stop)
+	}
 }
 
 // errOutput names the output instead of a temporary file.
