@@ -48,7 +48,7 @@ func (e *Enclave) checkThread(i string, off uint64) (*sgx.TCS, *Fault) {
 		return nil, gp(i, "TCS offset %#x is not page aligned", off)
 	}
 	page, ok := e.Page(off)
-	if off >= e.secs.Size || !ok {
+	if !ok {
 		return nil, e.pf(i, off, 0, "there is no page at offset %#x", off)
 	}
 	if page.Flags.PageType() != sgx.PageTCS {
