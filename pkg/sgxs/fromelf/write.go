@@ -37,7 +37,7 @@ func (l *Layout) write(dst io.Writer, elf io.ReaderAt) error {
 		return err
 	}
 	for i := range o.Threads {
-		if err := l.writeThread(w, i); err != nil {
+		if err := l.writeThread(w, i, buf); err != nil {
 			return err
 		}
 	}
@@ -64,8 +64,12 @@ func (s *placed) write(w *sgxs.Writer, elf io.ReaderAt, buf []byte) error {
 	r := s.region()
 	for off, end := r.Offset, r.Offset+r.Size; off < end; off += uint64(len(buf)) {
 		b := buf[:min(end-off, uint64(len(buf)))]
-		clear(b)
-		if from, to := max(off, s.vaddr), min(off+uint64(len(b)), s.cut); from < to {
+		from, to := max(off, s.vaddr), min(off+uint64(len(b)), s.cut)
+		if from >= to {
+			clear(b)
+		} else {
+			clear(b[:from-off])
+			clear(b[to-off:])
 			at := int64(s.offset + (from - s.vaddr))
 			if n, err := elf.ReadAt(b[from-off:to-off], at); n < int(to-from) {
 				if err == nil || err == io.EOF {
@@ -84,11 +88,12 @@ func (s *placed) write(w *sgxs.Writer, elf io.ReaderAt, buf []byte) error {
 	return nil
 }
 
-// writeThread writes the pages of thread i. The TLS page starts with
+// writeThread writes the pages of thread i; it uses buf for a page. The TLS page
+// starts with
 //
 //	0  8  top of the stack, which is the page's own offset
 //	8  8  1 if the thread is secondary: it does not run main
-func (l *Layout) writeThread(w *sgxs.Writer, i uint32) error {
+func (l *Layout) writeThread(w *sgxs.Writer, i uint32, buf []byte) error {
 	t := l.thread(i)
 	_, stack, tls, tcs, ssa := t[0], t[1], t[2], t[3], t[4]
 	if err := writeBare(w, stack); err != nil {
@@ -98,7 +103,7 @@ func (l *Layout) writeThread(w *sgxs.Writer, i uint32) error {
 	if i != 0 && !l.Options.Library {
 		secondary = 1
 	}
-	data := le.AppendUint64(le.AppendUint64(make([]byte, 0, 16), tls.Offset), secondary)
+	data := le.AppendUint64(le.AppendUint64(buf[:0], tls.Offset), secondary)
 	if err := w.Page(tls.Offset, tls.Flags, data); err != nil {
 		return err
 	}
@@ -106,7 +111,7 @@ func (l *Layout) writeThread(w *sgxs.Writer, i uint32) error {
 		OSSA: ssa.Offset, NSSA: numSSA, OEntry: l.Entry, OFSBase: tls.Offset, OGSBase: tls.Offset,
 		FSLimit: tlsSize - 1, GSLimit: tlsSize - 1,
 	}
-	data, err := c.AppendBinary(nil)
+	data, err := c.AppendBinary(buf[:0])
 	if err != nil {
 		return err
 	}
