@@ -280,26 +280,22 @@ func (p *placer) fill(part *Part, cur uint64) (uint64, error) {
 		if left == 0 {
 			break
 		}
-		at := cur % sgx.PageSize
-		n := min(sgx.PageSize-at, uint64(left))
-		if p.in != nil {
-			if _, err := io.ReadFull(p.in, p.data[at:at+n]); err == io.EOF || err == io.ErrUnexpectedEOF {
-				return 0, fmt.Errorf("sgxs: %s: changed while it was read: shorter than %d bytes", part.Name, part.Size)
-			} else if err != nil {
-				return 0, err
-			}
+		n := min(sgx.PageSize-cur%sgx.PageSize, uint64(left))
+		if p.in == nil {
+			n = uint64(left) // all pages in one step, up to the last
 		}
-		chunks := uint16(1<<((at+n+sgx.ChunkSize-1)/sgx.ChunkSize) - 1<<(at/sgx.ChunkSize))
-		p.present |= chunks
-		p.measured &^= chunks
-		if part.Measured {
-			p.measured |= chunks
+		end := cur + n
+		if end <= cur {
+			return 0, fmt.Errorf("sgxs: %s: %d bytes do not fit below the end of the address space", part.Name, part.Size)
+		}
+		if p.in == nil {
+			p.page, p.present = (end-1)&^(sgx.PageSize-1), 1
+		} else if err := p.read(part, cur, n); err != nil {
+			return 0, err
 		}
 		p.perm = part.Perm
 		left -= int64(n)
-		if cur += n; cur == 0 {
-			return 0, fmt.Errorf("sgxs: %s: %d bytes do not fit below the end of the address space", part.Name, part.Size)
-		}
+		cur = end
 	}
 	if p.in != nil {
 		if _, err := p.in.ReadByte(); err == nil {
@@ -309,6 +305,24 @@ func (p *placer) fill(part *Part, cur uint64) (uint64, error) {
 		}
 	}
 	return cur, nil
+}
+
+// read reads n bytes of a part for address cur of the page being filled.
+func (p *placer) read(part *Part, cur, n uint64) error {
+	at := cur % sgx.PageSize
+	if _, err := io.ReadFull(p.in, p.data[at:at+n]); err == io.EOF || err == io.ErrUnexpectedEOF {
+		return fmt.Errorf("sgxs: %s: changed while it was read: shorter than %d bytes", part.Name, part.Size)
+	} else if err != nil {
+		return err
+	}
+	for c := at / sgx.ChunkSize; c*sgx.ChunkSize < at+n; c++ {
+		p.present |= 1 << c
+		p.measured &^= 1 << c
+		if part.Measured {
+			p.measured |= 1 << c
+		}
+	}
+	return nil
 }
 
 // flush ends the page being filled; perm are the permissions of the part whose

@@ -44,7 +44,10 @@ func ReadSymbols(r io.ReaderAt) (*Symbols, error) {
 		}
 	}
 	slices.SortStableFunc(s.syms, func(a, b elf.Symbol) int {
-		return cmp.Or(cmp.Compare(a.Value, b.Value), cmp.Compare(a.Size, b.Size))
+		return cmp.Or(cmp.Compare(a.Value, b.Value), cmp.Compare(a.Size, b.Size), cmp.Compare(a.Name, b.Name))
+	})
+	s.syms = slices.CompactFunc(s.syms, func(a, b elf.Symbol) bool {
+		return a.Value == b.Value && a.Size == b.Size && a.Name == b.Name
 	})
 	return s, nil
 }
