@@ -56,7 +56,7 @@ func (e *enclave) frame(s *slot, n uint32) uint64 { return s.tcs.OSSA + uint64(n
 func (e *enclave) ssaFrame(s *slot, n uint32) (xsave, exinfo, gpr []byte) {
 	off, size := uintptr(e.frame(s, n)), uintptr(e.frameSize())
 	end := off + size
-	return e.memory.bytes(off, uintptr(cpu.xsaveSize(e.secs.Attributes.XFRM))),
+	return e.memory.bytes(off, uintptr(cpu().xsaveSize(e.secs.Attributes.XFRM))),
 		e.memory.bytes(end-sgx.GPRSGXSize-sgx.EXINFOSize, sgx.EXINFOSize),
 		e.memory.bytes(end-sgx.GPRSGXSize, sgx.GPRSGXSize)
 }
@@ -115,7 +115,7 @@ func saveXSAVE(dst, src []byte, x sgx.XFRM) {
 	clear(dst[xsaveBV:xsaveHeaderEnd])
 	for m := uint64(x) >> 2 << 2; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros64(m)
-		a := cpu.area[i]
+		a := cpu().area[i]
 		if uint64(len(src)) < uint64(a.off)+uint64(a.size) {
 			have &^= 1 << i
 		}
@@ -132,11 +132,10 @@ func saveXSAVE(dst, src []byte, x sgx.XFRM) {
 // entry point, before its first instruction.
 func (t *thread) stateAtEntry() {
 	c := t.os.control
-	_, _, _, landing := codeAddrs()
 	clear(c.gregs[:])
 	r := &c.gregs
 	r[gregRDI], r[gregRSI], r[gregRDX], r[gregR8], r[gregR9], r[gregR10] = c.rdi, c.rsi, c.rdx, c.r8, c.r9, c.r10
-	r[gregRAX], r[gregRBX], r[gregRCX] = c.cssa, c.tcs, uint64(landing)
+	r[gregRAX], r[gregRBX], r[gregRCX] = c.cssa, c.tcs, uint64(landingStart)
 	r[gregRSP], r[gregRIP], r[gregR11] = c.stack, c.oentry, c.oentry
 	r[gregRFLAGS] = rflagsAlways
 	clear(c.xsave[:xsaveHeaderEnd])
@@ -170,7 +169,7 @@ func (t *thread) prepareResume(s *slot) error {
 			return refuse(fmt.Sprintf("byte %d of the XSAVE header is not zero:", i-xsaveBV), v)
 		}
 	}
-	if v := le.Uint32(image[xsaveMXCSR:]); v&^cpu.mxcsrMask != 0 {
+	if v := le.Uint32(image[xsaveMXCSR:]); v&^cpu().mxcsrMask != 0 {
 		return refuse("MXCSR has reserved bits:", uint64(v))
 	}
 	var g sgx.GPRSGX

@@ -4,6 +4,7 @@ package softsgx
 
 import (
 	"math/bits"
+	"sync"
 
 	"github.com/enclaveos/eos/pkg/sgx"
 )
@@ -14,14 +15,20 @@ func xgetbv() uint64
 
 func fxsaveMask() uint32
 
-// cpu is what this processor can do. It is found once, before any thread has
-// CPUID made to fault.
-var cpu = probeCPU()
+// cpu is what this processor can do. It is asked once, by New, before any
+// thread has CPUID made to fault.
+var cpu = sync.OnceValue(func() *cpuFeatures {
+	f := probeCPU()
+	return &f
+})
 
 type cpuFeatures struct {
 	vendor    string
-	sgx1      bool // leaf 7: the processor has SGX
-	flc       bool // launch control can be set by the system
+	sgx       bool // the processor has SGX,
+	sgx1      bool // and the firmware enables it
+	sgx2      bool
+	epc       uint64 // bytes of enclave memory
+	flc       bool   // launch control can be set by the system
 	fsgsbase  bool
 	rdrand    bool
 	xsave     bool
@@ -50,8 +57,11 @@ func probeCPU() (f cpuFeatures) {
 	if maxLeaf >= 7 {
 		_, b, c, _ = cpuid(7, 0)
 		f.fsgsbase = b&1 != 0
-		f.sgx1 = b&(1<<2) != 0
+		f.sgx = b&(1<<2) != 0
 		f.flc = c&(1<<30) != 0
+	}
+	if f.sgx && maxLeaf >= 0x12 {
+		f.probeSGX()
 	}
 	if f.mxcsrMask = fxsaveMask(); f.mxcsrMask == 0 {
 		f.mxcsrMask = 0xffbf // SDM vol. 1, 11.6.6
@@ -71,6 +81,22 @@ func probeCPU() (f cpuFeatures) {
 		}
 	}
 	return f
+}
+
+// probeSGX reads leaf 12H: what is enabled, then one sub-leaf for each section
+// of enclave memory.
+func (f *cpuFeatures) probeSGX() {
+	const leaf = 0x12
+	a, _, _, _ := cpuid(leaf, 0)
+	f.sgx1 = a&1 != 0
+	f.sgx2 = a&2 != 0
+	for sub := uint32(2); sub < 64; sub++ {
+		a, _, c, d := cpuid(leaf, sub)
+		if a&0xf == 0 {
+			return
+		}
+		f.epc += uint64(c&0xfffff000) | uint64(d&0xfffff)<<32
+	}
 }
 
 // xsaveSize returns the size in bytes of an XSAVE area with components x.

@@ -6,8 +6,9 @@
 // Registers throughout: R12 is the thread's *control. Offsets of its fields
 // come from go_asm.h, which the compiler makes from the Go declarations.
 //
-// A signal handler may run between any two instructions here. Two symbols are
-// therefore ranges that the handler knows (see ranges in signal_unsafe.go):
+// The signal handler may run between any two instructions here. It knows the
+// extent of each symbol (see signal_unsafe.go), and two of them by what it
+// does if they were interrupted:
 //
 //	entry    from the test of kick to the jump into the enclave. A kick in it
 //	         must not be lost, so the handler abandons the entry.

@@ -218,6 +218,26 @@ func TestCPUID(t *testing.T) {
 	}
 }
 
+// A fault with RSP anywhere is an AEX, also with RSP on the very stack that
+// the signal is handled on.
+func TestFaultWithOddRSP(t *testing.T) {
+	e := (&image{threads: 1, code: []byte{0x48, 0x89, 0xfc, 0x0f, 0x0b}, attr: sgx.AttrDebug}).build(t, testPlatform(t, false)) // mov %rdi,%rsp; ud2
+	th := newThread(t, e)
+	c := uint64(th.(*thread).os.addr())
+	for _, rsp := range []uint64{0, 1 << 63, c, c + 0x100, c + 0x3100, c + altStackOff + 0x8000, c + blockSize} {
+		r := platform.Regs{RDI: rsp}
+		x, err := th.Enter(tcsOff(0), sgx.LeafEENTER, &r)
+		if err != nil || x.Kind != platform.ExitException || x.Vector != sgx.VectorUD {
+			t.Fatalf("RSP %#x: %v %v", rsp, x, err)
+		}
+		if g, _ := ssa(t, e, 0); g.RSP != rsp {
+			t.Errorf("RSP is %#x in the SSA frame, want %#x", g.RSP, rsp)
+		}
+		th.(*thread).last.cssa.Store(0)
+		hostCanPanic(t)
+	}
+}
+
 // POPF does not set TF in an enclave.
 func TestTrapFlag(t *testing.T) {
 	prog := code(loadStack,

@@ -18,8 +18,7 @@ func (t *thread) leaf(s *slot, regs *platform.Regs) (exit platform.Exit, done bo
 	var f error
 	switch leaf := sgx.Leaf(r[gregRAX]); leaf {
 	case sgx.LeafEEXIT:
-		_, _, _, landing := codeAddrs()
-		if r[gregRBX] != uint64(landing) {
+		if r[gregRBX] != uint64(landingStart) {
 			// The processor goes there. Nothing good is there, and the jump
 			// that stands for EEXIT after patching ends the same way.
 			r[gregRIP] = r[gregRBX]

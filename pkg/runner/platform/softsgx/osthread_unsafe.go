@@ -41,7 +41,6 @@ const (
 	sudOff                   = 0
 	sudExclusive             = 1 // all system calls, but for one range
 	archSetCPUID             = 0x1012
-	restorerLen              = 16 // sigRestorer: covers its system call
 )
 
 // bindThread locks the calling goroutine to its thread and makes the thread
@@ -86,11 +85,11 @@ func newOSThread(tid int) (*osThread, error) {
 	t := &osThread{control: c, tid: tid, refs: 1}
 	c.hostFS, c.hostGS, t.cs, t.ss, c.hostMXCSR, c.hostFCW = hostState()
 	c.hostMXCSR &^= mxcsrSticky
-	if cpu.xfrm&xfrmAVX != 0 {
+	if cpu().xfrm&xfrmAVX != 0 {
 		c.avx = 1
 	}
 	// PKRU is left as the host has it.
-	c.rfbm = cpu.xcr0 &^ xfrmPKRU
+	c.rfbm = cpu().xcr0 &^ xfrmPKRU
 
 	mask := ^uint64(0)
 	for _, s := range append(syncSignals[:], sigKick) {
@@ -121,9 +120,8 @@ func newOSThread(tid int) (*osThread, error) {
 // setSyscallDispatch makes every system call of the thread a SIGSYS while
 // c.selector says so, but for the one that returns from a signal.
 func setSyscallDispatch(c *control) error {
-	_, restorer, _, _ := codeAddrs()
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_PRCTL, prSetSyscallUserDispatch, sudExclusive,
-		restorer, restorerLen, uintptr(unsafe.Pointer(&c.selector)), 0)
+		restorerStart, restorerSize, uintptr(unsafe.Pointer(&c.selector)), 0)
 	if errno != 0 {
 		return fmt.Errorf("syscall user dispatch: %w (it needs Linux 5.11 or newer, "+
 			"and a container must allow prctl)", errno)

@@ -31,7 +31,7 @@ func New(o Options) (platform.Platform, error) {
 	if o.Device == nil {
 		return nil, errors.New("software platform: no device: see microcode.OpenDevice")
 	}
-	if !cpu.xsave {
+	if !cpu().xsave {
 		return nil, errors.New("software platform: this processor has no XSAVE, or the system does not enable it")
 	}
 	if !kernelFSGSBASE() {
@@ -47,10 +47,10 @@ func New(o Options) (platform.Platform, error) {
 	}
 	return &softPlatform{o.Device, o.TrapOnly, platform.Caps{
 		Attributes:   supportedAttributes,
-		XFRM:         cpu.xfrm,
+		XFRM:         cpu().xfrm,
 		MiscSelect:   sgx.MiscEXINFO,
 		MaxSize:      maxEnclaveSize,
-		XSAVESize:    cpu.xsaveSize,
+		XSAVESize:    cpu().xsaveSize,
 		Restrictions: restrictions(noCPUID),
 	}}, nil
 }

@@ -93,7 +93,7 @@ var resumeHandler = []byte{
 func stateImage(x sgx.XFRM) (page []byte, gpr [16]uint64) {
 	le := binary.LittleEndian
 	page = make([]byte, sgx.PageSize)
-	size := int(cpu.xsaveSize(x))
+	size := int(cpu().xsaveSize(x))
 	for i := range size {
 		page[i] = byte(i*7 + i>>8 + 1)
 	}
@@ -132,7 +132,7 @@ func sameState(t *testing.T, what string, x sgx.XFRM, got, want []byte) {
 		t.Errorf("%s: x87 or XMM registers differ", what)
 	}
 	for m := uint64(x) >> 2 << 2; m != 0; m &= m - 1 {
-		a := cpu.area[bits.TrailingZeros64(m)]
+		a := cpu().area[bits.TrailingZeros64(m)]
 		if !bytes.Equal(got[a.off:a.off+a.size], want[a.off:a.off+a.size]) {
 			t.Errorf("%s: component %d differs", what, bits.TrailingZeros64(m))
 		}

@@ -7,7 +7,6 @@
 // sigcontext.h): 23 general registers, then the address of the XSAVE image,
 // which ends its legacy part with struct _fpx_sw_bytes.
 #define ucGregs	40
-#define ucRSP	(ucGregs + 8*const_gregRSP)
 #define ucRIP	(ucGregs + 8*const_gregRIP)
 #define ucFPState	224
 #define fpMagic1	464
@@ -52,10 +51,17 @@ inside:
 	SUBQ	·landingStart(SB), AX
 	CMPQ	AX, ·landingSize(SB)
 	JCS	landed
-	MOVQ	ucRSP(DX), AX
-	SUBQ	R12, AX
-	SUBQ	$const_altStackOff, AX
-	CMPQ	AX, $const_altStackSize
+	MOVQ	ucRIP(DX), AX
+	MOVQ	AX, CX
+	SUBQ	·handlerStart(SB), CX
+	CMPQ	CX, ·handlerSize(SB)
+	JCS	nested
+	MOVQ	AX, CX
+	SUBQ	·restorerStart(SB), CX
+	CMPQ	CX, ·restorerSize(SB)
+	JCS	nested
+	SUBQ	·leaveStart(SB), AX
+	CMPQ	AX, ·leaveSize(SB)
 	JCS	nested
 	MOVQ	$const_leftSignal, R8
 	CMPL	DI, $const_sigKick
@@ -80,8 +86,8 @@ landed:
 	RET
 
 nested:
-	// The handler itself was interrupted. A fault in it is a bug of ours, or
-	// an enclave that has put its stack here: let Go report it.
+	// The handler itself was interrupted. A kick waits for the next entry; a
+	// fault is a bug of ours, which the Go runtime reports.
 	CMPL	DI, $const_sigKick
 	JNE	fatal
 	RET
@@ -157,14 +163,16 @@ TEXT ·sigRestorer(SB), NOSPLIT|NOFRAME, $0
 	SYSCALL
 	INT	$3
 
-// func codeAddrs() (handler, restorer, entry, landing uintptr)
-TEXT ·codeAddrs(SB), NOSPLIT, $0-32
+// func codeAddrs() (handler, restorer, leave, entry, landing uintptr)
+TEXT ·codeAddrs(SB), NOSPLIT, $0-40
 	LEAQ	·sigHandler(SB), AX
 	MOVQ	AX, handler+0(FP)
 	LEAQ	·sigRestorer(SB), AX
 	MOVQ	AX, restorer+8(FP)
+	LEAQ	·leave(SB), AX
+	MOVQ	AX, leave+16(FP)
 	LEAQ	·entry(SB), AX
-	MOVQ	AX, entry+16(FP)
+	MOVQ	AX, entry+24(FP)
 	LEAQ	·landing(SB), AX
-	MOVQ	AX, landing+24(FP)
+	MOVQ	AX, landing+32(FP)
 	RET

@@ -20,13 +20,21 @@ var syncSignals = [...]uint32{
 	uint32(syscall.SIGFPE), uint32(syscall.SIGTRAP), uint32(syscall.SIGSYS),
 }
 
-// Read by assembly.
+// goHandlers are the handlers that were there before, by signal. Assembly
+// reads them.
+var goHandlers [65]uintptr
+
+// Where the parts of the assembly are. The handler judges by them what was
+// interrupted: an enclave, an entry, an exit, or itself.
 var (
-	goHandlers                                       [65]uintptr // by signal
-	entryStart, entrySize, landingStart, landingSize uintptr
+	handlerStart, handlerSize   uintptr
+	restorerStart, restorerSize uintptr
+	leaveStart, leaveSize       uintptr
+	entryStart, entrySize       uintptr
+	landingStart, landingSize   uintptr
 )
 
-func codeAddrs() (handler, restorer, entry, landing uintptr)
+func codeAddrs() (handler, restorer, leave, entry, landing uintptr)
 
 // sigaction is the kernel's struct.
 type sigaction struct {
@@ -50,9 +58,9 @@ const (
 // The mask is empty and the signal itself not blocked, so that the handler can
 // be left by a jump.
 var installHandlers = sync.OnceValue(func() error {
-	handler, restorer, entry, landing := codeAddrs()
-	entryStart, entrySize = entry, codeSize(entry)
-	landingStart, landingSize = landing, codeSize(landing)
+	handlerStart, restorerStart, leaveStart, entryStart, landingStart = codeAddrs()
+	handlerSize, restorerSize, leaveSize = codeSize(handlerStart), codeSize(restorerStart), codeSize(leaveStart)
+	entrySize, landingSize = codeSize(entryStart), codeSize(landingStart)
 	for _, s := range append(syncSignals[:], sigKick) {
 		var old sigaction
 		if err := rtSigaction(s, nil, &old); err != nil {
@@ -63,7 +71,7 @@ var installHandlers = sync.OnceValue(func() error {
 				"it must be the main program, not a library of one", s)
 		}
 		goHandlers[s] = old.handler
-		sa := sigaction{handler, saSigInfo | saOnStack | saNoDefer | saRestorer, restorer, 0}
+		sa := sigaction{handlerStart, saSigInfo | saOnStack | saNoDefer | saRestorer, restorerStart, 0}
 		if err := rtSigaction(s, &sa, nil); err != nil {
 			return err
 		}

@@ -429,7 +429,7 @@ func TestRSPAtExit(t *testing.T) {
 		for name, rsp := range map[string]uint64{
 			"zero": 0, "not canonical": 1 << 63, "inside": e.SECS().BaseAddr + imageStack,
 			"hole": e.SECS().BaseAddr + imageGuard, "unused block": uint64(arenaBase) + arenaSize - 64,
-			"control": c + 0x100, "guard": c + 0x3100, "below": uint64(arenaBase) - 1, "behind": uint64(arenaBase) + arenaSize,
+			"signal stack": c + altStackOff + 0x8000, "control": c + 0x100, "guard": c + 0x3100, "below": uint64(arenaBase) - 1, "behind": uint64(arenaBase) + arenaSize,
 		} {
 			r := platform.Regs{RDI: rsp, RSI: 1, RDX: 2, R8: 3, R9: 4, R10: 5}
 			want := r
