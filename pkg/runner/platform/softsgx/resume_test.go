@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/bits"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -287,4 +288,43 @@ func TestResumeAnywhere(t *testing.T) {
 		}
 		hostCanPanic(t)
 	}
+}
+
+// An SSA frame of any content is refused or resumed; the host never notices.
+func TestResumeRandomFrames(t *testing.T) {
+	prog := code([]byte{0xcc}, []byte{0x90}, ud2) // int3; nop; ud2
+	e := (&image{threads: 1, code: prog, attr: sgx.AttrDebug}).build(t, testPlatform(t, false))
+	th := newThread(t, e)
+	r := new(platform.Regs)
+	if _, err := th.Enter(tcsOff(0), sgx.LeafEENTER, r); err != nil {
+		t.Fatal(err)
+	}
+	frame := e.(*enclave).memory.bytes(uintptr(tcsOff(0)+0x1000), sgx.PageSize)
+	start := bytes.Clone(frame)
+	random := rand.New(rand.NewPCG(1, 2))
+	gpr := frame[sgx.PageSize-sgx.GPRSGXSize:]
+	for i := range 3000 {
+		copy(frame, start)
+		for range 1 + i%64 { // changes anywhere in the state,
+			frame[random.IntN(sgx.PageSize)] ^= byte(1 << random.IntN(8))
+		}
+		if i%2 == 0 { // or all of it, behind a valid header
+			for j := range frame {
+				frame[j] = byte(random.Uint32())
+			}
+			clear(frame[xsaveBV:xsaveHeaderEnd])
+			le.PutUint64(frame[xsaveBV:], random.Uint64()&uint64(cpu().xfrm))
+			le.PutUint32(frame[xsaveMXCSR:], random.Uint32()&cpu().mxcsrMask)
+			for _, o := range []int{168, 176} {
+				le.PutUint64(gpr[o:], random.Uint64()>>17)
+			}
+		}
+		// At the end of the code, so that it always ends in an exception.
+		le.PutUint64(gpr[136:], e.SECS().BaseAddr+uint64(len(prog)-2-i%2))
+		x, err := th.Enter(tcsOff(0), sgx.LeafERESUME, r)
+		if err == nil && x.Kind != platform.ExitException || cssaOf(t, e) != 1 {
+			t.Fatalf("frame %d: %v %v, CSSA %d", i, x, err, cssaOf(t, e))
+		}
+	}
+	hostCanPanic(t)
 }

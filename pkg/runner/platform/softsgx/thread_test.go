@@ -191,6 +191,19 @@ func TestInterruptStress(t *testing.T) {
 	})
 }
 
+// waitBusy waits until a thread is in TCS 0.
+func waitBusy(e *enclave) {
+	for {
+		e.mu.Lock()
+		s := e.slots[tcsOff(0)]
+		e.mu.Unlock()
+		if s != nil && s.state.Load() == slotBusy {
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
 func TestBusy(t *testing.T) {
 	e := spinImage(2).build(t, testPlatform(t, false))
 	th, done := onThread(t, e, func(th platform.Thread) {
@@ -199,16 +212,7 @@ func TestBusy(t *testing.T) {
 		}
 	})
 	other := newThread(t, e)
-	s := e.(*enclave)
-	for { // until it is inside
-		s.mu.Lock()
-		busy := s.slots[tcsOff(0)] != nil && s.slots[tcsOff(0)].state.Load() == slotBusy
-		s.mu.Unlock()
-		if busy {
-			break
-		}
-		runtime.Gosched()
-	}
+	waitBusy(e.(*enclave))
 	for _, leaf := range []sgx.Leaf{sgx.LeafEENTER, sgx.LeafERESUME} {
 		if _, err := other.Enter(tcsOff(0), leaf, new(platform.Regs)); !errors.Is(err, platform.ErrBusy) {
 			t.Errorf("leaf %d: error %v, want ErrBusy", leaf, err)
