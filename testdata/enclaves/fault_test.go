@@ -264,8 +264,8 @@ func TestXState(t *testing.T) {
 		})
 		for range 3 {
 			enclaves.Go(func() {
-				r := m.run(t, img, edp.Options{Args: []string{"20", "2"}})
-				if r.err != nil || !regexp.MustCompile(`^ok [xy]mm, 20 rounds, 3 threads\n$`).MatchString(r.stdout) {
+				r := m.run(t, img, edp.Options{Args: []string{"100", "2"}})
+				if r.err != nil || !regexp.MustCompile(`^ok [xy]mm, 100 rounds, 3 threads\n$`).MatchString(r.stdout) {
 					t.Errorf("error %v, output %q", r.err, r.stdout)
 				}
 			})

@@ -71,14 +71,13 @@ func (e *interruptedEnclave) NewThread() (platform.Thread, error) {
 	}
 	t := &interruptedThread{inner, e.count, make(chan struct{})}
 	go func() {
-		tick := time.NewTicker(50 * time.Microsecond)
-		defer tick.Stop()
 		for {
 			select {
 			case <-t.stop:
 				return
-			case <-tick.C:
+			default:
 				inner.Interrupt()
+				time.Sleep(20 * time.Microsecond) // leave it some time to get on
 			}
 		}
 	}()

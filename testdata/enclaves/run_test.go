@@ -16,7 +16,7 @@ import (
 )
 
 // deadline ends a test whose enclave hangs. No test measures time by it.
-const deadline = 2 * time.Minute
+const deadline = time.Minute
 
 var defaults = fromelf.Options{HeapSize: 1 << 20, StackSize: 128 << 10, Threads: 2, SSAFrameSize: 1, Debug: true}
 
