@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/bits"
 	"slices"
 
 	"github.com/enclaveos/eos/pkg/sgx"
@@ -300,33 +301,45 @@ func (c *comparison) header() {
 		word := map[bool]string{true: "ECREATE", false: "UNSIZED"}
 		d.Field, d.A, d.B = FieldRecord, word[a.Sized], word[b.Sized]
 	case a.SSAFrameSize != b.SSAFrameSize:
-		d.Field, d.FieldOff = FieldSSAFrameSize, 8
-		d.A, d.B = fmt.Sprintf("%d pages", a.SSAFrameSize), fmt.Sprintf("%d pages", b.SSAFrameSize)
+		d.Field, d.FieldOff = FieldSSAFrameSize, 8+bits.TrailingZeros32(a.SSAFrameSize^b.SSAFrameSize)/8
+		d.A, d.B = frameWord(a.SSAFrameSize), frameWord(b.SSAFrameSize)
 	case a.Size != b.Size:
-		d.Field, d.FieldOff, d.A, d.B = FieldSize, 12, hex(a.Size), hex(b.Size)
+		d.Field, d.FieldOff, d.A, d.B = FieldSize, 12+bits.TrailingZeros64(a.Size^b.Size)/8, hex(a.Size), hex(b.Size)
 	case a.SizeOffset != b.SizeOffset:
-		d.Field, d.FieldOff, d.A, d.B = FieldSizeOffset, 12, hex(a.SizeOffset), hex(b.SizeOffset)
+		d.Field, d.FieldOff = FieldSizeOffset, 12+bits.TrailingZeros64(a.SizeOffset^b.SizeOffset)/8
+		d.A, d.B = hex(a.SizeOffset), hex(b.SizeOffset)
 	default:
 		return
 	}
 	c.res.First = &d
 }
 
+func frameWord(pages uint32) string {
+	if pages == 1 {
+		return "1 page"
+	}
+	return fmt.Sprintf("%d pages", pages)
+}
+
 // pages compares the current pages: one of them, or two at the same offset.
 func (c *comparison) pages(inA, inB bool) {
 	pa, pb := c.a.page, c.b.page
 	if inA != inB {
-		p, word := pa, map[bool]string{true: "EADD", false: "no page here"}
+		p := pa
 		if inB {
 			p = pb
 		}
 		c.addPage(p.Offset, inA, inB)
 		c.region.Changed++
 		c.res.ChangedPages++
-		c.first(Difference{
-			Field: FieldPage, FieldOff: 8, AtA: c.a.at(), AtB: c.b.at(), A: word[inA], B: word[inB],
+		d := Difference{
+			Field: FieldPage, FieldOff: 8, AtA: c.a.at(), AtB: c.b.at(), A: pageWord(pa), B: pageWord(pb),
 			Page: p.Offset, Chunk: p.Offset, Addr: p.Offset,
-		})
+		}
+		if pa != nil && pb != nil {
+			d.FieldOff += bits.TrailingZeros64(pa.Offset^pb.Offset) / 8
+		}
+		c.first(d)
 		return
 	}
 	c.addPage(pa.Offset, true, true)
@@ -346,6 +359,14 @@ func (c *comparison) pages(inA, inB bool) {
 	if c.res.First == nil {
 		c.firstInPage()
 	}
+}
+
+// pageWord names the page that a stream has next.
+func pageWord(p *sgxs.Page) string {
+	if p == nil {
+		return "end of the stream"
+	}
+	return fmt.Sprintf("EADD %#x", p.Offset)
 }
 
 func (c *comparison) measuredDataDiffers() bool {
@@ -423,10 +444,7 @@ func (c *comparison) firstInPage() {
 	d := Difference{Page: pa.Offset, Chunk: pa.Offset, Addr: pa.Offset, AtA: c.a.at(), AtB: c.b.at()}
 	if pa.Flags != pb.Flags {
 		d.Field, d.A, d.B = FieldFlags, pa.Flags.String(), pb.Flags.String()
-		d.FieldOff = 16
-		for x := pa.Flags ^ pb.Flags; x&0xff == 0; x >>= 8 {
-			d.FieldOff++
-		}
+		d.FieldOff = 16 + bits.TrailingZeros64(uint64(pa.Flags^pb.Flags))/8
 		c.first(d)
 		return
 	}
@@ -468,6 +486,9 @@ func orderDifference(d Difference, pa, pb *sgxs.Page, i int) Difference {
 	d.A, onlyA = name(pa, pb)
 	d.B, onlyB = name(pb, pa)
 	d.Field, d.FieldOff = FieldChunk, 8
+	if i < len(pa.Order) && i < len(pb.Order) {
+		d.FieldOff++ // chunk offsets in a page differ in their second byte
+	}
 	if onlyA || onlyB {
 		d.Field = FieldMeasured
 	}
