@@ -1,5 +1,6 @@
 # make demo   a sample enclave from source to running, from a fresh clone
 # make test   everything that must hold before a change goes in
+# make bench  every figure beside its baseline
 #
 # Both install what they need: a C compiler (apt, only if missing and only as
 # root) and, for the tests, staticcheck into bin/.
@@ -9,7 +10,7 @@ GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 5s
 
-.PHONY: all demo test build format vet lint race fuzz portable clean
+.PHONY: all demo test bench build format vet lint race fuzz portable clean
 all: build
 
 build:
@@ -21,6 +22,10 @@ demo: build
 
 test: format vet lint race fuzz portable
 	@echo "all tests passed"
+
+bench:
+	@.ci/need gcc gcc libc6-dev
+	CGO_ENABLED=0 $(GO) run ./bench
 
 format:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt these files:"; echo "$$out"; exit 1; fi
