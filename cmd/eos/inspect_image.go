@@ -33,7 +33,7 @@ func inspectImage(u *ui, path string, in io.Reader, f inspectFlags) error {
 	case f.dump:
 		return where(path, dumpMemory(u, in, f.output))
 	}
-	info, err := scanImage(in, nil)
+	info, err := scanImage(in)
 	p.end()
 	if err != nil {
 		return where(path, err)
@@ -147,14 +147,14 @@ func printRegions(u *ui, info *imageInfo) error {
 		fmt.Fprintf(w, "%#x\t%#x\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Offset, r.Offset+r.Size-1, humanSize(r.Size), r.Type, r.Perm, r.Measured, r.Content, r.Note)
 		end = r.Offset + r.Size
 	}
-	if info.Sized && info.MoreRegions == 0 {
+	if info.Sized && info.MorePages == 0 {
 		gap(info.Size)
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	if info.MoreRegions > 0 {
-		return u.printf("and more: %d pages; --pages lists them\n", info.MoreRegions)
+	if info.MorePages > 0 {
+		return u.printf("and more: %d pages; --pages lists them\n", info.MorePages)
 	}
 	return nil
 }

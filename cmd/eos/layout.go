@@ -26,7 +26,7 @@ type imageInfo struct {
 	MeasuredSize   uint64           `json:"measured_size"`   // bytes of measured chunks
 	UnmeasuredSize uint64           `json:"unmeasured_size"` // bytes of chunks that are loaded unmeasured
 	Regions        []region         `json:"regions"`
-	MoreRegions    uint64           `json:"more_regions,omitempty"` // beyond maxRegions
+	MorePages      uint64           `json:"more_pages,omitempty"` // behind the last of maxRegions
 	Threads        []thread         `json:"threads"`
 	MoreThreads    uint64           `json:"more_threads,omitempty"` // beyond maxRegions
 }
@@ -59,9 +59,8 @@ type thread struct {
 	Flags  uint64 `json:"flags"`
 }
 
-// scanImage reads an image to its end and sums it up. seen is called for each
-// page; it may be nil.
-func scanImage(src io.Reader, seen func(*sgxs.Page) error) (*imageInfo, error) {
+// scanImage reads an image to its end and sums it up.
+func scanImage(src io.Reader) (*imageInfo, error) {
 	pages := sgxs.NewPageReader(src)
 	head, err := pages.Header()
 	if err != nil {
@@ -92,11 +91,6 @@ func scanImage(src io.Reader, seen func(*sgxs.Page) error) (*imageInfo, error) {
 			}
 		}
 		info.add(p)
-		if seen != nil {
-			if err := seen(p); err != nil {
-				return nil, err
-			}
-		}
 	}
 	if info.Sized {
 		mr, err := m.Sum()
@@ -146,7 +140,7 @@ func (info *imageInfo) add(p *sgxs.Page) {
 		}
 	}
 	if len(info.Regions) == maxRegions {
-		info.MoreRegions++
+		info.MorePages++
 		return
 	}
 	info.Regions = append(info.Regions, region{
