@@ -66,6 +66,8 @@ func TestFaults(t *testing.T) {
 		// comes first.
 		"null-call": {pf, gp}, "jump-out": {pf, gp}, "jump-host": {pf, gp},
 		"null-read": {pf}, "stack-overflow": {pf},
+		"exit-nowhere": {pf, gp}, "exit-inside": {gp}, "stack-nowhere": {pf}, "stack-nowhere-ud2": {ud}, "bases": {pf},
+		"alignment": {sgx.VectorAC}, "x87": {sgx.VectorMF}, "simd": {sgx.VectorXM},
 		"write-text": {pf}, "write-rodata": {pf}, "write-header": {pf},
 		"exec-data": {pf}, "exec-heap": {pf}, "exec-rodata": {pf},
 		"read-unmapped": {pf}, "read-guard": {pf}, "write-guard": {pf}, "read-tcs": {pf}, "write-tcs": {pf},
@@ -110,6 +112,17 @@ func TestFaults(t *testing.T) {
 	})
 }
 
+// TestTrapFlag single-steps, which does nothing in an enclave whose TCS has not
+// opted in to debugging (SDM 41.2).
+func TestTrapFlag(t *testing.T) {
+	onEach(t, func(t *testing.T, m *machine) {
+		r := m.run(t, image(t, "faults", defaults), edp.Options{Args: []string{"trap-flag"}})
+		if r.stdout != "trap-flag: nothing happened\n" {
+			t.Errorf("error %v, output %q", r.err, r.stdout)
+		}
+	})
+}
+
 // heapEnd is where the guard of the main thread's stack starts.
 func heapEnd(t *testing.T, img []byte, o fromelf.Options) uint64 {
 	pages, _ := load(t, img)
@@ -143,6 +156,8 @@ func TestExits(t *testing.T) {
 		{"usercall-17", "", "The enclave performed an invalid usercall 0x11"},
 		{"user-defined", "", "The enclave performed an invalid usercall 0x80000001"},
 		{"large-usercall", "", "The enclave performed an invalid usercall 0x100000004"},
+		{"messy", "", ""},
+		{"messy-stack", "", ""},
 		{"wait-forever", "", "All enclave threads are waiting indefinitely without possibility of wakeup"},
 		{"unused-argument", "", "~The enclave made a bad usercall flush(0x1, 0x5)"},
 		{"unused-argument-4", "", "~The enclave made a bad usercall read("},

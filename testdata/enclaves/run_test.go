@@ -151,6 +151,13 @@ func TestAsync(t *testing.T) {
 		run("no-cancel").want(t, "ok no cancel queue\n")
 		run("pending").want(t, "exit with an accept under way\n")
 		run("exit", "0").want(t, "")
+		run("stuck").want(t, "exit with a slot not filled\n")
+		for _, what := range []string{"offsets", "overrun"} {
+			var corrupt *edp.QueueError
+			if r := run(what); !errors.As(r.err, &corrupt) || corrupt.Queue != "usercall" {
+				t.Errorf("%s: error %v, want a corrupt usercall queue", what, r.err)
+			}
+		}
 		wantError(t, run("exit", "1").err, "Enclave panicked: async exit with a panic")
 		wantError(t, run("twice").err, "Enclave panicked.")
 		var invalid *edp.InvalidUsercallError

@@ -3,7 +3,8 @@
    full, streams, cancelling. Standard input must be "async input\n". "twice"
    asks for queues a second time, "exit N" exits asynchronously, "unknown"
    makes an unknown asynchronous usercall, "pending" ends while a usercall is
-   under way, "no-cancel" asks for no cancel queue. */
+   under way, "no-cancel" asks for no cancel queue, "stuck" takes a slot and
+   never fills it, "offsets" and "overrun" write offsets that cannot be. */
 #include "eos_edp.h"
 
 struct usercall {
@@ -320,6 +321,19 @@ int enclave_main(int argc, char **argv)
 		ring();
 		uc_wait(0, 5000000);
 		print("exit with an accept under way\n");
+	} else if (strcmp(what, "stuck") == 0) {
+		__atomic_store_n(calls.offsets, 1ull << 32, __ATOMIC_SEQ_CST);
+		ring();
+		uc_wait(0, 5000000);
+		print("exit with a slot not filled\n");
+	} else if (strcmp(what, "offsets") == 0) {
+		__atomic_store_n(calls.offsets, 0xfffffffful << 32 | 0x12345678, __ATOMIC_SEQ_CST);
+		for (;;)
+			uc_wait(0, 1000000);
+	} else if (strcmp(what, "overrun") == 0) { /* more slots in use than there are */
+		__atomic_store_n(calls.offsets, (calls.len + 1) << 32, __ATOMIC_SEQ_CST);
+		for (;;)
+			uc_wait(0, 1000000);
 	} else if (strcmp(what, "no-cancel") == 0) {
 		CHECK_RESULT(call(UC_FLUSH, 1, 0, 0, 0), 0, 0);
 		print("ok no cancel queue\n");

@@ -82,6 +82,18 @@ int enclave_main(int argc, char **argv)
 	}
 	if (strcmp(how, "large-usercall") == 0) /* low half is that of flush */
 		uc(1ull << 32 | UC_FLUSH, 1, 0, 0, 0);
+	if (strcmp(how, "messy") == 0 || strcmp(how, "messy-stack") == 0) {
+		/* exit(0), but with nothing restored that the host may have liked: flags,
+		   vector and x87 state, FS and GS, all registers; "messy-stack": RSP too. */
+		u64 keep_stack = strcmp(how, "messy") == 0;
+		__asm__ volatile(
+			"mov %%gs:0x30, %%rbx; mov %%gs:0x28, %%rcx; test %0, %0; jz 1f; mov %%rcx, %%rsp; jmp 2f;"
+			"1: mov $0x18, %%rsp; 2: pcmpeqb %%xmm0, %%xmm0; movaps %%xmm0, %%xmm7; movaps %%xmm0, %%xmm15;"
+			"fldz; fldz; fldz; fldz; fldz; fldz; fldz; xor %%eax, %%eax; wrgsbase %%rax; wrfsbase %%rax;"
+			"mov $-1, %%rbp; mov $-1, %%r12; mov $-1, %%r13; mov $-1, %%r14; mov $-1, %%r15;"
+			"mov $10, %%edi; xor %%esi, %%esi; xor %%edx, %%edx; xor %%r8d, %%r8d; xor %%r9d, %%r9d; std;"
+			"mov $4, %%eax; enclu" ::"r"(keep_stack) : "memory");
+	}
 	if (strcmp(how, "wait-forever") == 0)
 		uc_wait(0, WAIT_INDEFINITE);
 	if (strcmp(how, "unused-argument") == 0) /* flush has one */

@@ -91,6 +91,25 @@ int enclave_main(int argc, char **argv)
 		announce(this_tcs()), sink = *(volatile u64 *)this_tcs();
 	else if (strcmp(f, "write-tcs") == 0)
 		announce(this_tcs()), *(volatile u64 *)this_tcs() = 0;
+	else if (strcmp(f, "exit-nowhere") == 0)
+		__asm__ volatile("enclu" : : "a"(4), "b"(0x1000) : "memory");
+	else if (strcmp(f, "exit-inside") == 0)
+		__asm__ volatile("enclu" : : "a"(4), "b"(base + TEXT_BASE) : "memory");
+	else if (strcmp(f, "stack-nowhere") == 0)
+		__asm__ volatile("mov $0x10, %%rsp; push %%rax" ::: "memory");
+	else if (strcmp(f, "stack-nowhere-ud2") == 0)
+		__asm__ volatile("mov $0x10, %%rsp; ud2" ::: "memory");
+	else if (strcmp(f, "bases") == 0)
+		__asm__ volatile("xor %%eax, %%eax; wrgsbase %%rax; wrfsbase %%rax; mov %%gs:0x10, %%rax" ::: "rax", "memory");
+	else if (strcmp(f, "alignment") == 0) /* with AC set */
+		__asm__ volatile("pushfq; orl $0x40000, (%%rsp); popfq; mov 1(%%rsp), %%rax" ::: "rax", "memory");
+	else if (strcmp(f, "trap-flag") == 0) /* nothing: the TCS has no DBGOPTIN */
+		__asm__ volatile("pushfq; orl $0x100, (%%rsp); popfq; nop; nop" ::: "memory");
+	else if (strcmp(f, "x87") == 0) /* division by zero, unmasked */
+		__asm__ volatile("pushq $0x37b; fldcw (%%rsp); pop %%rax; fld1; fldz; fdivrp; fwait" ::: "rax", "memory");
+	else if (strcmp(f, "simd") == 0)
+		__asm__ volatile("pushq $0x1d80; ldmxcsr (%%rsp); pop %%rax; xorps %%xmm0, %%xmm0;"
+				 "mov $1, %%eax; cvtsi2ss %%eax, %%xmm1; divss %%xmm0, %%xmm1" ::: "rax", "xmm0", "xmm1", "memory");
 	else
 		panic("no fault is called \"%s\"", f);
 	print("%s: nothing happened\n", f);
