@@ -38,7 +38,8 @@ func NewPageReader(src io.Reader) *PageReader {
 }
 
 // NewLenientPageReader returns a PageReader that accepts what NewLenientReader
-// accepts, but no empty stream. Of a chunk that repeats, the last one counts.
+// accepts, but no empty stream. Of a chunk that repeats, the last one's data
+// counts, and it is measured if one of them is; Order and Chunks have the first.
 func NewLenientPageReader(src io.Reader) *PageReader {
 	return &PageReader{r: NewLenientReader(src)}
 }
@@ -99,9 +100,11 @@ func (p *PageReader) Next() (*Page, error) {
 		at := int(p.next.Offset % sgx.PageSize)
 		copy(p.buf[at:], p.next.Data)
 		chunk := uint8(at / sgx.ChunkSize)
-		p.page.Present |= 1 << chunk
-		p.page.Chunks = append(p.page.Chunks, chunk)
-		if p.next.Kind == KindEExtend {
+		if p.page.Present>>chunk&1 == 0 {
+			p.page.Present |= 1 << chunk
+			p.page.Chunks = append(p.page.Chunks, chunk)
+		}
+		if p.next.Kind == KindEExtend && p.page.Measured>>chunk&1 == 0 {
 			p.page.Measured |= 1 << chunk
 			p.page.Order = append(p.page.Order, chunk)
 		}

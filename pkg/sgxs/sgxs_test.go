@@ -442,7 +442,7 @@ func TestPageReaderOdd(t *testing.T) {
 	}
 	r = sgxs.NewLenientPageReader(bytes.NewReader(b))
 	r.Next()
-	if p, err := r.Next(); err != nil || !bytes.Equal(p.Order, []uint8{1, 1}) {
+	if p, err := r.Next(); err != nil || !bytes.Equal(p.Order, []uint8{1}) || !bytes.Equal(p.Chunks, []uint8{1}) {
 		t.Errorf("lenient: %+v, %v", p, err)
 	}
 	for _, r := range []*sgxs.PageReader{sgxs.NewPageReader(strings.NewReader("")), sgxs.NewLenientPageReader(strings.NewReader(""))} {
@@ -489,6 +489,14 @@ func TestWriterRefuses(t *testing.T) {
 	}
 	if _, err := w.MREnclave(); err != io.ErrClosedPipe {
 		t.Errorf("write error: %v", err)
+	}
+	w = sgxs.NewWriter(io.Discard)
+	if err := w.Create(1, 4096); err != nil {
+		t.Fatal(err)
+	}
+	w.MeasureAlso()
+	if _, err := w.MREnclave(); err == nil {
+		t.Error("MeasureAlso after the first record")
 	}
 	if _, err := sgxs.NewWriter(io.Discard).MREnclave(); err == nil {
 		t.Error("MREnclave without MeasureAlso")

@@ -35,7 +35,12 @@ func NewWriter(dst io.Writer) *Writer {
 
 // MeasureAlso makes the Writer hash what it writes, which MREnclave wants. It
 // must be called before the first record. Hashing and writing overlap.
-func (w *Writer) MeasureAlso() { w.hash = newHasher(writeSize) }
+func (w *Writer) MeasureAlso() {
+	if w.n != 1 && w.err == nil {
+		w.fail(errors.New("sgxs: MeasureAlso after the first record"))
+	}
+	w.hash = newHasher(writeSize)
+}
 
 // Create writes ECREATE for an enclave of size bytes whose SSA frames have
 // ssaFrameSize pages.

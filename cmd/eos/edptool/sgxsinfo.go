@@ -2,6 +2,7 @@ package edptool
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -103,12 +104,10 @@ func infoFlags(f sgx.SecInfoFlags) string {
 
 // infoData says what is in a chunk or page.
 func infoData(b []byte) string {
-	for _, c := range b[1:] {
-		if c != b[0] {
-			return "(data)"
-		}
-	}
-	if b[0] == 0 {
+	switch {
+	case !bytes.Equal(b[1:], b[:len(b)-1]):
+		return "(data)"
+	case b[0] == 0:
 		return "(empty)"
 	}
 	return fmt.Sprintf("[%#02x]*", b[0])
