@@ -69,7 +69,7 @@ Without a file only the size is fixed.`,
 		},
 	}
 	jsonFlag(cmd, &asJSON)
-	cmd.Flags().StringVarP(&output, "output", "o", "", "the new image")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "the new image, `OUT.sgxs`")
 	cmd.Flags().BoolVar(&inPlace, "in-place", false, "replace the base")
 	completeFlagFiles(cmd, "output", "sgxs")
 	return cmd

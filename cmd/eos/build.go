@@ -49,11 +49,11 @@ are those of ftxsgx-elf2sgxs with the same sizes.
 	}
 	fl := cmd.Flags()
 	fl.SortFlags = false
-	fl.StringVarP(&output, "output", "o", "", "the image (default: APP.sgxs beside the program)")
+	fl.StringVarP(&output, "output", "o", "", "the image (default: `APP.sgxs` beside the program)")
 	fl.VarP(&heap, "heap-size", "H", "heap")
 	fl.VarP(&stack, "stack-size", "S", "stack of each thread")
-	fl.Uint32VarP(&o.Threads, "threads", "t", o.Threads, "number of threads (TCSs)")
-	fl.Uint32Var(&o.SSAFrameSize, "ssaframesize", o.SSAFrameSize, "pages of an SSA frame")
+	fl.Uint32VarP(&o.Threads, "threads", "t", o.Threads, "`NUMBER` of threads (TCSs)")
+	fl.Uint32Var(&o.SSAFrameSize, "ssaframesize", o.SSAFrameSize, "`PAGES` of an SSA frame")
 	fl.BoolVarP(&o.Debug, "debug", "d", false, "tell the program that it may print panics to the debug buffer")
 	fl.BoolVar(&o.Library, "library", false, "a library enclave: every thread is an entry point (experimental)")
 	fl.BoolVar(&o.Unsized, "unsized", false, "leave the size open, for eos append")

@@ -43,8 +43,8 @@ error is 1 as well, with a word on stderr and nothing on stdout.`,
 		ValidArgsFunction: completeFiles("sgxs", "sgxs"),
 	}
 	jsonFlag(cmd, &asJSON)
-	cmd.Flags().StringVar(&elfA, "elf-a", "", "the ELF program of A")
-	cmd.Flags().StringVar(&elfB, "elf-b", "", "the ELF program of B")
+	cmd.Flags().StringVar(&elfA, "elf-a", "", "the ELF program of A, `A.elf`")
+	cmd.Flags().StringVar(&elfB, "elf-b", "", "the ELF program of B, `B.elf`")
 	completeFlagFiles(cmd, "elf-a", "elf")
 	completeFlagFiles(cmd, "elf-b", "elf")
 	return cmd

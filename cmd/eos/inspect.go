@@ -45,8 +45,8 @@ them one by one. --dump writes the enclave's initial memory, holes as zeros.
 	fl.BoolVar(&f.records, "records", false, "list every record of the image")
 	fl.BoolVar(&f.pages, "pages", false, "list every page of the image")
 	fl.BoolVar(&f.dump, "dump", false, "write the initial memory to stdout or to -o FILE")
-	fl.StringVarP(&f.output, "output", "o", "", "file for --dump")
-	fl.StringVar(&f.elf, "elf", "", "the ELF program of the image, for its symbols")
+	fl.StringVarP(&f.output, "output", "o", "", "`FILE` for --dump")
+	fl.StringVar(&f.elf, "elf", "", "the ELF program of the image, `APP.elf`, for its symbols")
 	completeFlagFiles(cmd, "elf", "elf")
 	return cmd
 }

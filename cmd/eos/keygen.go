@@ -73,7 +73,7 @@ another key cannot open what these have sealed to it. Keep the key.`,
 	}
 	jsonFlag(cmd, &asJSON)
 	cmd.Flags().BoolVar(&encrypt, "encrypt", false, "encrypt the key with a passphrase")
-	cmd.Flags().StringVar(&public, "public-key", "", "write the public key to this file too")
+	cmd.Flags().StringVar(&public, "public-key", "", "write the public key to this `FILE` too")
 	pass.flag(cmd)
 	return cmd
 }

@@ -21,7 +21,7 @@ type passphraseSource struct {
 }
 
 func (p *passphraseSource) flag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&p.file, "passphrase-file", "", "first line is the key's passphrase (else $"+passphraseEnv+", else the terminal asks)")
+	cmd.Flags().StringVar(&p.file, "passphrase-file", "", "`FILE` whose first line is the key's passphrase (else $"+passphraseEnv+", else the terminal asks)")
 	completeFlagFiles(cmd, "passphrase-file")
 }
 

@@ -18,8 +18,8 @@ type platformFlags struct{ name, dir string }
 var platformNames = []string{"auto", "hardware", "software"}
 
 func (f *platformFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.name, "platform", "auto", "auto, hardware or software")
-	cmd.Flags().StringVar(&f.dir, "platform-dir", "", "where the software platform keeps its keys (default: $XDG_STATE_HOME/eos)")
+	cmd.Flags().StringVar(&f.name, "platform", "auto", "`NAME`: auto, hardware or software")
+	cmd.Flags().StringVar(&f.dir, "platform-dir", "", "`DIR` where the software platform keeps its keys (default: $XDG_STATE_HOME/eos)")
 	completeFlagWords(cmd, "platform", platformNames...)
 	if err := cmd.MarkFlagDirname("platform-dir"); err != nil {
 		panic(err) // the flag has just been defined

@@ -60,8 +60,8 @@ faults or breaks the ABI, 1 if it cannot be started, and 130 after Ctrl-C.`,
 	}
 	fl := cmd.Flags()
 	fl.SetInterspersed(false) // what follows the image is the enclave's
-	fl.StringVarP(&f.signature, "signature", "s", "", "coresident, dummy or file=PATH (default: coresident if it is there, else dummy)")
-	fl.StringVar(&f.elf, "elf", "", "the ELF program of the image, to name functions in messages about faults")
+	fl.StringVarP(&f.signature, "signature", "s", "", "`WHICH`: coresident, dummy or file=PATH (default: coresident if it is there, else dummy)")
+	fl.StringVar(&f.elf, "elf", "", "the ELF program of the image, `APP.elf`, to name functions in messages about faults")
 	f.platform.add(cmd)
 	completeFlagFiles(cmd, "elf", "elf")
 	completeFlagWords(cmd, "signature", "coresident", "dummy", "file=")

@@ -69,14 +69,14 @@ are not in a SIGSTRUCT: the loader sets them, for an enclave with KSS.`,
 	}
 	fl := cmd.Flags()
 	fl.SortFlags = false
-	fl.StringVarP(&f.key, "key", "k", "", "private key in PEM, of 3072 bits and exponent 3 (eos keygen)")
+	fl.StringVarP(&f.key, "key", "k", "", "private `KEY` in PEM, of 3072 bits and exponent 3 (eos keygen)")
 	f.pass.flag(cmd)
 	fl.BoolVar(&f.dummy, "dummy", false, "sign a debug enclave with the public debug key of eos")
-	fl.StringVar(&f.digestOut, "digest-out", "", "first of two steps: write the 32 bytes to be signed to this file")
-	fl.StringVar(&f.signatureIn, "signature-in", "", "second step: take the signature (384 bytes) from this file")
-	fl.StringVar(&f.publicKey, "public-key", "", "public key in PEM, for --signature-in")
+	fl.StringVar(&f.digestOut, "digest-out", "", "first of two steps: write the 32 bytes to be signed to this `FILE`")
+	fl.StringVar(&f.signatureIn, "signature-in", "", "second step: take the signature (384 bytes) from this `FILE`")
+	fl.StringVar(&f.publicKey, "public-key", "", "public `KEY` in PEM, for --signature-in")
 	fl.BoolVar(&f.inHash, "in-hash", false, "the input is the 64 hex digits of ENCLAVEHASH, not an image")
-	fl.StringVarP(&f.resignVerify, "resign-verify", "V", "", "replace APP.sig only if it is of the same image and signed by this public key")
+	fl.StringVarP(&f.resignVerify, "resign-verify", "V", "", "replace APP.sig only if it is of the same image and signed by this public `KEY`")
 	f.fields.add(cmd)
 	jsonFlag(cmd, &f.json)
 	for _, name := range []string{"key", "public-key", "resign-verify"} {

@@ -75,7 +75,7 @@ are not verified by this build of eos.`,
 		ValidArgsFunction: completeFiles("sig", "sgxs"),
 	}
 	jsonFlag(cmd, &asJSON)
-	cmd.Flags().StringVar(&key, "public-key", "", "the key that must have signed")
+	cmd.Flags().StringVar(&key, "public-key", "", "the `KEY` that must have signed")
 	completeFlagFiles(cmd, "public-key", "pem", "key")
 	return cmd
 }
