@@ -213,7 +213,6 @@ u64 this_tcs(void);
 /* One word a TCS, zero at its first entry, kept when the TCS is used again. */
 u64 thread_word(void);
 void set_thread_word(u64 v);
-/* How often this TCS was entered afresh. */
 static inline void cpu_relax(void) { __asm__ volatile("pause"); }
 void spin_lock(u32 *lock);
 void spin_unlock(u32 *lock);
