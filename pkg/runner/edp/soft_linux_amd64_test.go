@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +31,26 @@ func load(t testing.TB, name string, o fromelf.Options) *runner.Enclave {
 	if err != nil {
 		t.Fatal(err)
 	}
+	image := bytes.NewBuffer(convert(t, name, o))
+	sig, err := runner.DummySignature(bytes.NewReader(image.Bytes()), p.Caps())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := runner.Load(p, image, sig, runner.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Errorf("closing the enclave: %v", err)
+		}
+	})
+	return e
+}
+
+// convert builds a test enclave and makes an image of it.
+func convert(t testing.TB, name string, o fromelf.Options) []byte {
+	t.Helper()
 	f, err := os.Open(enclaves.Build(t, name))
 	if err != nil {
 		t.Fatal(err)
@@ -42,20 +64,35 @@ func load(t testing.TB, name string, o fromelf.Options) *runner.Enclave {
 	if _, err := fromelf.Convert(&image, f, info.Size(), o); err != nil {
 		t.Fatal(err)
 	}
-	sig, err := runner.DummySignature(bytes.NewReader(image.Bytes()), p.Caps())
+	return image.Bytes()
+}
+
+// An example has no testing.T; what goes wrong in it panics.
+type exampleTB struct{ testing.TB }
+
+func (exampleTB) Helper()                      {}
+func (exampleTB) Cleanup(func())               {}
+func (exampleTB) Fatal(args ...any)            { panic(fmt.Sprint(args...)) }
+func (exampleTB) Fatalf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
+
+// open loads a test enclave for an example.
+func open(name string) *runner.Enclave {
+	o := small
+	o.Library = name == "library"
+	return load(exampleTB{}, name, o)
+}
+
+// imagePath writes the image of a test enclave to a file for an example.
+func imagePath(name string) string {
+	dir, err := os.MkdirTemp("", "example")
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
-	e, err := runner.Load(p, &image, sig, runner.LoadOptions{})
-	if err != nil {
-		t.Fatal(err)
+	path := filepath.Join(dir, name+".sgxs")
+	if err := os.WriteFile(path, convert(exampleTB{}, name, small), 0o600); err != nil {
+		panic(err)
 	}
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Errorf("closing the enclave: %v", err)
-		}
-	})
-	return e
+	return path
 }
 
 // small is enough for all test enclaves that do not say otherwise.
