@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestParseSize(t *testing.T) {
@@ -159,5 +160,26 @@ func TestReplaceExt(t *testing.T) {
 		if got := replaceExt(in, ".sgxs"); got != want {
 			t.Errorf("replaceExt(%q) = %q, want %q", in, got, want)
 		}
+	}
+}
+
+func TestProgressWipesWhatItShows(t *testing.T) {
+	var out bytes.Buffer
+	p := &progress{out: &out, what: "reading x", total: 2048, next: time.Now().Add(-time.Second)}
+	p.Write(make([]byte, 1024))
+	if want := "\r\x1b[Kreading x: 1 KiB of 2 KiB"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+	out.Reset()
+	p.end()
+	p.end()
+	if want := "\r\x1b[K"; out.String() != want {
+		t.Errorf("got %q, want %q once", out.String(), want)
+	}
+	// Stderr that is no terminal gets none.
+	u := &ui{stderr: &out}
+	p = u.progress("reading x", 0)
+	if p.Write(make([]byte, 10)); p.out != nil || p.done != 10 {
+		t.Errorf("shown in a pipe, or not counted: %+v", p)
 	}
 }
