@@ -14,7 +14,7 @@ FUZZTIME    ?= 5s
 all: build
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/eos ./cmd/eos
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -o bin/eos ./cmd/eos
 
 demo: build
 	@.ci/need gcc gcc libc6-dev
@@ -60,4 +60,4 @@ portable:
 	CGO_ENABLED=0 $(GO) build ./...
 
 clean:
-	rm -rf bin testdata/enclaves/out
+	rm -rf bin
