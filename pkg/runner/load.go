@@ -69,7 +69,7 @@ func Load(p platform.Platform, image io.Reader, sig *sgx.SigStruct, o LoadOption
 	if err != nil {
 		return nil, &LoadError{fmt.Sprintf("ECREATE of %d bytes (SSAFRAMESIZE %d)", secs.Size, secs.SSAFrameSize), err}
 	}
-	defer b.Close() //nolint:errcheck // after Init it does nothing, before there is a better error
+	defer b.Close()
 	e := &Enclave{Caps: caps}
 	for {
 		page, err := pages.Next()

@@ -278,8 +278,8 @@ func (q *asyncQueues) start(id uint64, p *[usercallElementSize - 8]byte) {
 		switch {
 		case err == nil:
 			q.finish(r)
-		case err == errStopped: //nolint:errorlint // never wrapped
-		case err == errExit: //nolint:errorlint // never wrapped
+		case err == errStopped:
+		case err == errExit:
 			q.s.end(nil)
 		default:
 			q.s.end(err)

@@ -148,10 +148,9 @@ func TestContext(t *testing.T) {
 		{"reading a connection", func(f *fakeTCS) {
 			p, n := f.text("127.0.0.1:0")
 			o := f.alloc(make([]byte, 16))
-			_, fd := f.call(CallBindStream, p, n, o)
-			addr := f.take(o)
-			p, n = f.text(addr)
-			_, fd = f.call(CallConnectStream, p, n)
+			f.call(CallBindStream, p, n, o)
+			p, n = f.text(f.take(o))
+			_, fd := f.call(CallConnectStream, p, n)
 			f.call(CallRead, fd, p, n)
 		}},
 		{"in a usercall of ours", func(f *fakeTCS) { f.call(UserDefined) }},

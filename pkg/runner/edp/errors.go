@@ -13,15 +13,15 @@ import (
 // The ways in which an enclave can end that need no more words.
 var (
 	// ErrMainReturned: the first TCS of a Command left other than by exit.
-	ErrMainReturned = errors.New("The enclave returned from the main entrypoint in violation of the specification.") //nolint:staticcheck // the peer's text
+	ErrMainReturned = errors.New("The enclave returned from the main entrypoint in violation of the specification.")
 	// ErrDeadlock: nobody is left who could wake a waiting thread.
-	ErrDeadlock = errors.New("All enclave threads are waiting indefinitely without possibility of wakeup") //nolint:staticcheck // the peer's text
+	ErrDeadlock = errors.New("All enclave threads are waiting indefinitely without possibility of wakeup")
 	// ErrThreadExited: a Library's enclave exited during this call.
-	ErrThreadExited = errors.New("This thread aborted execution") //nolint:staticcheck // the peer's text
+	ErrThreadExited = errors.New("This thread aborted execution")
 	// ErrThreadWaits: a call of a Library waits for nothing, for ever.
-	ErrThreadWaits = errors.New("This thread is waiting indefinitely without possibility of wakeup") //nolint:staticcheck // the peer's text
+	ErrThreadWaits = errors.New("This thread is waiting indefinitely without possibility of wakeup")
 	// ErrOtherExited: a Library's enclave was ended by another thread.
-	ErrOtherExited = errors.New("This thread exited because another thread aborted") //nolint:staticcheck // the peer's text
+	ErrOtherExited = errors.New("This thread exited because another thread aborted")
 	// ErrClosed: the Command or Library has been used up or closed.
 	ErrClosed = errors.New("the enclave has ended")
 

@@ -77,14 +77,14 @@ func (l *Library) reason(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case err == errWaits: //nolint:errorlint // never wrapped
+	case err == errWaits:
 		return ErrThreadWaits
-	case err == errStopped: //nolint:errorlint // never wrapped
+	case err == errStopped:
 		if why := l.s.whyEnded(); why != nil {
 			return why
 		}
 		return err // the caller has gone
-	case err == errExit: //nolint:errorlint // never wrapped
+	case err == errExit:
 		l.s.end(ErrOtherExited)
 		return ErrThreadExited
 	}

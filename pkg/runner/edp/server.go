@@ -351,11 +351,11 @@ func (s *server) launch(t *tcs, main bool, args [5]uint64) {
 		r1, r2, err := s.run(t, args)
 		switch {
 		case errors.Is(err, errStopped):
-		case err == errWaits && !main: //nolint:errorlint // never wrapped
+		case err == errWaits && !main:
 			// This thread is gone, with its TCS; the others go on.
-		case err == errWaits: //nolint:errorlint // never wrapped
+		case err == errWaits:
 			s.end(ErrDeadlock)
-		case err == errExit: //nolint:errorlint // never wrapped
+		case err == errExit:
 			s.end(nil)
 		case err != nil:
 			s.end(err)

@@ -78,7 +78,7 @@ func (s *server) serve(c *usercall) (r1, r2 uint64, err error) {
 	case CallAsyncQueues:
 		err = s.asyncQueues(c)
 	}
-	switch e := err.(type) { //nolint:errorlint // the reasons to end are never wrapped
+	switch e := err.(type) {
 	case nil:
 		return 0, r2, nil
 	case Result:
@@ -86,7 +86,7 @@ func (s *server) serve(c *usercall) (r1, r2 uint64, err error) {
 	case *UsercallError, *PanicError:
 		return 0, 0, err
 	}
-	if err == errStopped || err == errWaits { //nolint:errorlint // never wrapped
+	if err == errStopped || err == errWaits {
 		return 0, 0, err
 	}
 	return uint64(resultOf(err)), 0, nil
