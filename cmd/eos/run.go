@@ -61,7 +61,7 @@ faults or breaks the ABI, 1 if it cannot be started, and 130 after Ctrl-C.`,
 	fl := cmd.Flags()
 	fl.SetInterspersed(false) // what follows the image is the enclave's
 	fl.StringVarP(&f.signature, "signature", "s", "", "`WHICH`: coresident, dummy or file=PATH (default: coresident if it is there, else dummy)")
-	fl.StringVar(&f.elf, "elf", "", "the ELF program of the image, `APP.elf`, to name functions in messages about faults")
+	fl.StringVar(&f.elf, "elf", "", "the ELF program of the image, `APP.elf`, to name functions in messages about faults (default: beside the image)")
 	f.platform.add(cmd)
 	completeFlagFiles(cmd, "elf", "elf")
 	completeFlagWords(cmd, "signature", "coresident", "dummy", "file=")
@@ -79,6 +79,11 @@ func runEnclave(u *ui, path string, args []string, f runFlags) error {
 	symbolize, err := openSymbols(f.elf)
 	if err != nil {
 		return err
+	}
+	if f.elf == "" {
+		// The program beside the image, if it is there and sound, is a help
+		// with messages and nothing more.
+		symbolize, _ = openSymbols(replaceExt(path, ".elf"))
 	}
 	if err := checkImage(path); err != nil {
 		return err
@@ -234,6 +239,9 @@ func untilSignal() (context.Context, func() exitStatus) {
 func openSymbols(path string) (func(uint64) string, error) {
 	if path == "" {
 		return nil, nil
+	}
+	if fi, err := os.Stat(path); err == nil && !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
