@@ -502,3 +502,58 @@ func BenchmarkSoft(b *testing.B) {
 		})
 	}
 }
+
+// TestSoftMany runs several enclaves at once in one process: what one of them
+// does, or how it ends, is nothing to the others.
+func TestSoftMany(t *testing.T) {
+	var wg sync.WaitGroup
+	for _, tt := range []struct {
+		name, want string
+		stdin      string
+		args       []string
+	}{
+		{"threads", "", "", nil},
+		{"events", "", "", nil},
+		{"async", "", "async input\n", nil},
+		{"faults", "exception_vector: ", "", []string{"stack-overflow"}},
+		{"exits", "Enclave panicked: so it ends, at 7", "", []string{"text"}},
+		{"usercalls", "", "input\n", nil},
+	} {
+		for range 2 {
+			// Loaded here: testing.T ends a test from its own goroutine only.
+			e := load(t, tt.name, small)
+			wg.Go(func() {
+				c, err := edp.NewCommand(e, edp.Options{Args: tt.args, Stdin: strings.NewReader(tt.stdin)})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				defer cancel()
+				err = c.Run(ctx)
+				if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+					t.Errorf("%s %v: %v, want %q", tt.name, tt.args, err, tt.want)
+				}
+			})
+		}
+	}
+	wg.Wait()
+}
+
+// BenchmarkSoftLibrary times a call into an enclave, the thread for it
+// included.
+func BenchmarkSoftLibrary(b *testing.B) {
+	o := small
+	o.Library = true
+	l, err := edp.NewLibrary(load(b, "library", o), edp.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	const echo = 1
+	for b.Loop() {
+		if r, _, err := l.Call(context.Background(), echo, 7, 0, 0, 0); r != 7 || err != nil {
+			b.Fatal(r, err)
+		}
+	}
+}
