@@ -177,8 +177,11 @@ func checkImage(path string) error {
 // loadEnclave makes an enclave of the image at path.
 func loadEnclave(u *ui, p platform.Platform, path string, signature runner.Signature) (*runner.Enclave, error) {
 	sig, dummy, err := signature.Resolve(path, p.Caps())
-	if err != nil {
+	if errors.Is(err, runner.ErrUnsized) {
 		return nil, loadError(path, err)
+	}
+	if err != nil {
+		return nil, imageHint(path, err) // it names the file that is at fault
 	}
 	if !p.Caps().EnforcesTCB {
 		u.warn("software platform: nothing is secret from this host, nor is the host safe from the enclave (eos doctor says more)")

@@ -5,10 +5,11 @@ package main
 //   - stdout carries what was asked for, and nothing else. With --json it is
 //     exactly one JSON document.
 //   - stderr carries everything that is said about it: "eos: error: …",
-//     "eos: warning: …" and "eos: hint: …". Lower case, no full stop, one line
-//     each; what files contain is quoted so that it stays one line.
-//   - An error says what, where and, in a hint, what to do. It is printed once,
-//     here, by fail.
+//     "eos: warning: …" and, after a success, "eos: hint: …". Lower case, no
+//     full stop, one line each; what files contain is quoted so that it stays
+//     one line.
+//   - An error says what, where and, behind "; hint:", what to do: one line that
+//     a log keeps together. It is printed once, here, by fail.
 //   - Progress is shown on a terminal only, on stderr, and is wiped again.
 //   - Exit codes: 0, 1 for errors, 2 for a wrong command line. The enclave's own
 //     status, and what diff found, are exitStatus values and print nothing.
@@ -80,11 +81,12 @@ type ui struct {
 }
 
 func (u *ui) fail(err error) {
-	u.say("error", err.Error())
+	text := err.Error()
 	var h *hinted
 	if errors.As(err, &h) {
-		u.say("hint", h.hint)
+		text += "; hint: " + h.hint
 	}
+	u.say("error", text)
 }
 
 func (u *ui) warn(format string, args ...any) { u.say("warning", fmt.Sprintf(format, args...)) }

@@ -85,7 +85,7 @@ func TestFailPrintsOutermostHint(t *testing.T) {
 	var out bytes.Buffer
 	u := &ui{stderr: &out}
 	u.fail(withHint(fmt.Errorf("outer: %w", withHint(errors.New("inner"), "deep")), "shallow"))
-	if want := "eos: error: outer: inner\neos: hint: shallow\n"; out.String() != want {
+	if want := "eos: error: outer: inner; hint: shallow\n"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
