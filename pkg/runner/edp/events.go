@@ -131,10 +131,18 @@ func (q *eventQueue) wait(mask, timeout uint64, stop <-chan struct{}, onIndefini
 	}
 }
 
-// stuck reports whether the thread waits without timeout and nothing is there
-// for it.
-func (q *eventQueue) stuck() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.blocked
+// allStuck reports whether, at one moment, each of the threads waits without
+// timeout and nothing is there for it. Looking at one after the other would
+// miss that the first is woken by the last just before that one waits too. Only
+// one caller at a time; push holds no two locks.
+func allStuck(qs []*eventQueue) bool {
+	stuck := true
+	for _, q := range qs {
+		q.mu.Lock()
+		stuck = stuck && q.blocked
+	}
+	for _, q := range qs {
+		q.mu.Unlock()
+	}
+	return stuck
 }

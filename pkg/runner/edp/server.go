@@ -386,10 +386,11 @@ func (s *server) checkDeadlock() {
 // event.
 func (s *server) endIfStuck(alone func() bool) {
 	s.mu.Lock()
-	stuck := len(s.running) > 0
+	qs := make([]*eventQueue, 0, len(s.running))
 	for t := range s.running {
-		stuck = stuck && t.events.stuck()
+		qs = append(qs, t.events)
 	}
+	stuck := len(qs) > 0 && allStuck(qs)
 	s.mu.Unlock()
 	if stuck && alone() {
 		s.end(ErrDeadlock)

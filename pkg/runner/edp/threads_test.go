@@ -238,6 +238,38 @@ func TestNoFalseDeadlock(t *testing.T) {
 	}, func(f *fakeTCS, _ [5]uint64) (uint64, uint64) { pass(f); return 0, 0 })
 }
 
+// TestNoFalseDeadlockPingPong has many threads that wake each other and wait at
+// once, so that the moment at which all seem to wait comes up often.
+func TestNoFalseDeadlockPingPong(t *testing.T) {
+	const threads, rounds = 6, 1500
+	var pings [threads]atomic.Int32
+	var pongs atomic.Int32
+	runThreads(t, threads, Options{}, func(f *fakeTCS) {
+		for range threads - 1 {
+			f.launch()
+		}
+		for n := range rounds {
+			for i, off := range f.e.runner.TCS[1:] {
+				pings[i+1].Store(int32(n + 1))
+				f.call(CallSend, EvUnpark, fakeBase+off)
+			}
+			for pongs.Load() != int32((n+1)*(threads-1)) {
+				f.want(CallWait, []uint64{EvUnpark, waitIndefinite}, 0, EvUnpark)
+			}
+		}
+	}, func(f *fakeTCS, _ [5]uint64) (uint64, uint64) {
+		i := f.off/0x2000 - 1
+		for n := range rounds {
+			for pings[i].Load() == int32(n) {
+				f.want(CallWait, []uint64{EvUnpark, waitIndefinite}, 0, EvUnpark)
+			}
+			pongs.Add(1)
+			f.call(CallSend, EvUnpark, fakeBase+0x2000)
+		}
+		return 0, 0
+	})
+}
+
 // TestManyEnclaves runs some at once.
 func TestManyEnclaves(t *testing.T) {
 	var wg sync.WaitGroup
