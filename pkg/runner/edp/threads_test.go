@@ -238,6 +238,35 @@ func TestNoFalseDeadlock(t *testing.T) {
 	}, func(f *fakeTCS, _ [5]uint64) (uint64, uint64) { pass(f); return 0, 0 })
 }
 
+// TestAllStuck passes one event between two threads, one of which is therefore
+// always awake, and looks all the time.
+func TestAllStuck(t *testing.T) {
+	qs := []*eventQueue{newEventQueue(), newEventQueue()}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	qs[0].push(1)
+	for i, q := range qs {
+		wg.Go(func() {
+			for range 20000 {
+				if _, err := q.wait(1, waitIndefinite, stop, func() {}); err != nil {
+					t.Error(err)
+					return
+				}
+				qs[1-i].push(1)
+			}
+		})
+	}
+	go func() { wg.Wait(); close(stop) }()
+	for !isClosed(stop) {
+		if allStuck(qs) || allStuck([]*eventQueue{qs[1], qs[0]}) {
+			t.Fatal("both seem to wait")
+		}
+	}
+	if !isClosed(stop) || allStuck(qs) {
+		t.Error("nobody waits any more")
+	}
+}
+
 // TestNoFalseDeadlockPingPong has many threads that wake each other and wait at
 // once, so that the moment at which all seem to wait comes up often.
 func TestNoFalseDeadlockPingPong(t *testing.T) {
