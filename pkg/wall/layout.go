@@ -67,10 +67,11 @@ type Boot struct {
 	Info, InfoLen     uint64
 	Flags             uint64
 	TextLo, TextHi    uint64
+	ZeroLo, ZeroHi    uint64
 }
 
 // BootMagic is "EOSBOOT1", little-endian.
 const BootMagic = 0x31544f4f42534f45
 
 // BootSize is the size of Boot in bytes.
-const BootSize = 176
+const BootSize = 192

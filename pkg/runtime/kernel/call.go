@@ -1,0 +1,89 @@
+package kernel
+
+import "sync/atomic"
+
+// Calls that Linux does not have, for enclave code: numbers that are ENOSYS on
+// Linux, so that the same program can tell where it runs.
+//
+//	9000  present()                           1, the version of these calls
+//	9001  report(targetinfo, data, report)    EREPORT: 512, 64 and 432 bytes
+//	9002  key(keyrequest, key)                EGETKEY: 512 and 16 bytes; the result is the leaf's error code
+//	9003  statistic(n)                        see below
+const (
+	callFirst     = 9000
+	callPresent   = 9000
+	callReport    = 9001
+	callKey       = 9002
+	callStatistic = 9003
+
+	leafEREPORT = 0
+	leafEGETKEY = 1
+)
+
+// Statistics.
+const (
+	statHeap       = 0 // bytes that are handed out now
+	statHeapMax    = 1 // most
+	statThreads    = 2 // threads now
+	statThreadsMax = 3 // most
+)
+
+// scratch is a page for the operands of ENCLU, which must be aligned and inside.
+// It is used by one thread at a time.
+var (
+	scratch     uint64
+	scratchLock uint32
+)
+
+// Where the operands are in scratch.
+const (
+	scratchTarget  = 0
+	scratchData    = 512
+	scratchReport  = 1024
+	scratchRequest = 1536
+	scratchKey     = 2048
+
+	targetInfoSize = 512
+	reportDataSize = 64
+	reportSize     = 432
+	keyRequestSize = 512
+	keySize        = 16
+)
+
+func call(f *frame) uint64 {
+	switch f.ax {
+	case callPresent:
+		return 1
+	case callReport:
+		lock(&scratchLock)
+		move(scratch+scratchTarget, f.di, targetInfoSize)
+		move(scratch+scratchData, f.si, reportDataSize)
+		leaf(leafEREPORT, scratch+scratchTarget, scratch+scratchData, scratch+scratchReport)
+		move(f.dx, scratch+scratchReport, reportSize)
+		unlock(&scratchLock)
+		return 0
+	case callKey:
+		lock(&scratchLock)
+		move(scratch+scratchRequest, f.di, keyRequestSize)
+		r := leaf(leafEGETKEY, scratch+scratchRequest, scratch+scratchKey, 0)
+		if r == 0 {
+			move(f.si, scratch+scratchKey, keySize)
+		}
+		zero(scratch+scratchKey, keySize)
+		unlock(&scratchLock)
+		return r
+	case callStatistic:
+		switch f.di {
+		case statHeap:
+			return mem.live * pageSize
+		case statHeapMax:
+			return mem.liveMax * pageSize
+		case statThreads:
+			return uint64(countThreads())
+		case statThreadsMax:
+			return uint64(atomic.LoadUint32(&threadsMax))
+		}
+		return errInval
+	}
+	return errNoSys
+}
