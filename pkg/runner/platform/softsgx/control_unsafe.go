@@ -54,7 +54,7 @@ const (
 	leftEEXIT     = 1 // at landing: the exit registers are in place
 	leftLanded    = 2 // at landing, but RSP was none of ours: registers are in gregs
 	leftSignal    = 3 // by a signal in enclave code
-	leftAbandoned = 4 // by a kick before the first instruction of enclave code
+	leftAbandoned = 4 // by a kick before the first instruction of enclave code, or never entered
 	leftRefused   = 5 // XRSTOR or IRETQ found the state not to be one
 )
 
@@ -117,7 +117,7 @@ type control struct {
 	none     uint64 // always zero: no exit block, if an enclave's RSP claims it
 	selector uint8
 	avx      uint8
-	kick     atomic.Uint32 // an Interrupt waits for this thread
+	kick     atomic.Uint32 // the enclave is to be left soon
 
 	hostSP, hostBP, hostFS, hostGS uint64
 	hostMXCSR                      uint32
@@ -137,6 +137,7 @@ type control struct {
 
 	sig, sigCode uint32
 	sigAddr      uint64
+	foreign      uint64 // signals, 1<<number, that a program sent while inside
 	rfbm         uint64 // components that XRSTOR loads or resets
 	gregs        [gregCount]uint64
 	iret         [5]uint64 // RIP, CS, RFLAGS, RSP, SS
@@ -146,7 +147,7 @@ type control struct {
 }
 
 const (
-	controlHead = 440 // bytes above xsaveLen and including it
+	controlHead = 448 // bytes above xsaveLen and including it
 	xsaveOff    = 0x1000
 	controlSize = xsaveOff + xsaveMax
 )

@@ -166,9 +166,15 @@ func (t *osThread) kickThread() {
 	}
 }
 
-// forward sends a signal to the thread itself, which is outside.
-func (t *osThread) forward(sig uint32) {
-	syscall.RawSyscall(syscall.SYS_TGKILL, uintptr(syscall.Getpid()), uintptr(t.tid), uintptr(sig))
+// forward sends the thread again what a program sent it while it was inside.
+// It is outside now, so that the signal is the host's.
+func (t *osThread) forward() {
+	for sig := uintptr(1); t.foreign != 0; sig++ {
+		if t.foreign>>sig&1 != 0 {
+			t.foreign &^= 1 << sig
+			syscall.RawSyscall(syscall.SYS_TGKILL, uintptr(syscall.Getpid()), uintptr(t.tid), sig)
+		}
+	}
 }
 
 // kernelFSGSBASE reports whether programs may use RDFSBASE and its family:

@@ -42,56 +42,69 @@ TEXT ·sigHandler(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	JCS	abandon
 	RET
 
+	// Inside. A kick, and a signal that a program sent and no exception
+	// raised, may come at any instruction; they are both remembered in the
+	// control block, and only make sure that the enclave is left soon.
 inside:
+	CMPL	DI, $const_sigKick
+	JEQ	async
+	CMPL	siCode(SI), $0
+	JGT	sync
+	MOVL	DI, CX
+	MOVQ	$1, AX
+	SHLQ	CX, AX
+	ORQ	AX, control_foreign(R12)
+	MOVL	$1, control_kick(R12)
+async:
 	MOVQ	ucRIP(DX), AX
 	MOVQ	AX, CX
 	SUBQ	·entryStart(SB), CX
 	CMPQ	CX, ·entrySize(SB)
-	JCS	entering
-	SUBQ	·landingStart(SB), AX
-	CMPQ	AX, ·landingSize(SB)
-	JCS	landed
-	MOVQ	ucRIP(DX), AX
+	JCS	abandon
+	MOVQ	AX, CX
+	SUBQ	·landingStart(SB), CX
+	CMPQ	CX, ·landingSize(SB)
+	JCS	later
 	MOVQ	AX, CX
 	SUBQ	·handlerStart(SB), CX
 	CMPQ	CX, ·handlerSize(SB)
-	JCS	nested
+	JCS	later
 	MOVQ	AX, CX
 	SUBQ	·restorerStart(SB), CX
 	CMPQ	CX, ·restorerSize(SB)
-	JCS	nested
+	JCS	later
 	SUBQ	·leaveStart(SB), AX
 	CMPQ	AX, ·leaveSize(SB)
-	JCS	nested
+	JCS	later
 	MOVQ	$const_leftSignal, R8
-	CMPL	DI, $const_sigKick
-	JNE	save
 	CMPL	control_kick(R12), $0
 	JNE	save
-	RET	// a kick that an Enter has consumed
+later:	// or a kick that an Enter has answered already
+	RET
 
-entering:
-	// XRSTOR or IRETQ have faulted, or the kick is in time.
-	MOVQ	$const_leftRefused, R8
-	CMPL	DI, $const_sigKick
-	JNE	save
 abandon:
 	MOVQ	$const_leftAbandoned, control_kind(R12)
 	JMP	·leave(SB)
 
-landed:
+	// An exception: of the enclave, or of what of it is still in registers.
+sync:
+	MOVQ	ucRIP(DX), AX
+	MOVQ	$const_leftRefused, R8
+	MOVQ	AX, CX
+	SUBQ	·entryStart(SB), CX
+	CMPQ	CX, ·entrySize(SB)
+	JCS	save
 	MOVQ	$const_leftLanded, R8
-	CMPL	DI, $const_sigKick
-	JNE	save
-	RET
+	MOVQ	AX, CX
+	SUBQ	·landingStart(SB), CX
+	CMPQ	CX, ·landingSize(SB)
+	JCS	save
+	MOVQ	$const_leftSignal, R8
+	SUBQ	·handlerStart(SB), AX
+	CMPQ	AX, ·handlerSize(SB)
+	JCC	save
 
-nested:
-	// The handler itself was interrupted. A kick waits for the next entry; a
-	// fault is a bug of ours, which the Go runtime reports.
-	CMPL	DI, $const_sigKick
-	JNE	fatal
-	RET
-fatal:
+	// In this handler it is a bug of ours, which the Go runtime reports.
 	MOVQ	control_hostGS(R12), AX
 	WRGSBASEQ	AX
 	MOVQ	control_hostFS(R12), AX

@@ -110,6 +110,9 @@ func (t *thread) enter(s *slot, leaf sgx.Leaf, regs *platform.Regs) (platform.Ex
 			c.kind = leftAbandoned
 		} else {
 			c.run(how)
+			if c.foreign != 0 {
+				t.os.forward()
+			}
 		}
 		if c.kind == leftEEXIT {
 			*regs = platform.Regs{RDI: c.rdi, RSI: c.rsi, RDX: c.rdx, R8: c.r8, R9: c.r9, R10: c.r10}
@@ -168,17 +171,13 @@ func (t *thread) left(s *slot, how *uint64, regs *platform.Regs) (exit platform.
 	}
 	// leftSignal
 	*how = howResume
-	if c.sig == sigKick {
-		if !t.pending.Swap(false) {
-			t.continueAt(c.gregs[gregRIP])
-			return exit, false, nil
+	if c.sig == sigKick || int32(c.sigCode) <= 0 {
+		if a, ok := t.e.site(c.gregs[gregRIP]); ok {
+			c.gregs[gregRIP] = a // the stub starts anew
 		}
-		return t.interrupt(s)
-	}
-	if int32(c.sigCode) <= 0 {
-		// Sent by a program, not raised by the enclave: it is the host's. The
-		// thread is outside now, so sent again it gets there.
-		t.os.forward(c.sig)
+		if t.pending.Swap(false) {
+			return t.interrupt(s)
+		}
 		t.continueAt(c.gregs[gregRIP])
 		return exit, false, nil
 	}

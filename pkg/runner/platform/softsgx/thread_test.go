@@ -149,7 +149,7 @@ func TestInterruptStress(t *testing.T) {
 		if p.(*softPlatform).trapOnly || testing.Short() {
 			rounds = 500
 		}
-		e := (&image{threads: 1, code: eexit}).build(t, p)
+		e := (&image{threads: 1, code: code(addProgram, eexitUD2)}).build(t, p)
 		var seen atomic.Int64
 		var stop atomic.Bool
 		th, done := onThread(t, e, func(th platform.Thread) {
