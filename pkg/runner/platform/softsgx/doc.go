@@ -31,5 +31,12 @@
 // A thread made with NewThread keeps all asynchronous signals but one blocked
 // until it is closed, so it neither gets profiling signals nor is preempted
 // asynchronously while it runs host code; all other threads of the process
-// are as before. Children started by such a thread inherit the mask.
+// are as before. Children started by such a thread inherit the mask, and
+// syscall.Setuid and its kin, which signal every thread of a program without
+// cgo, wait until it is closed.
+//
+// Each system call of such a thread costs some 50 ns more, for Syscall User
+// Dispatch in its exclusive form: it asks the selector byte at each call. In
+// return it catches system calls of an enclave that has jumped out of its
+// range, serves threads of several enclaves, and works since Linux 5.11.
 package softsgx

@@ -19,7 +19,7 @@ type elrange struct {
 // cost more than the copying.
 const window = 2 << 20
 
-func newMemory(base, size uintptr) (*elrange, error) {
+func newELRange(base, size uintptr) (*elrange, error) {
 	m := &elrange{base: base, size: size, before: pageSize, open: make(map[uintptr]bool)}
 	if base == 0 {
 		var err error

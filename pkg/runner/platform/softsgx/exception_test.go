@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"strings"
 	"testing"
-	"unsafe"
 
 	"github.com/enclaveos/eos/pkg/runner/platform"
 	"github.com/enclaveos/eos/pkg/sgx"
@@ -72,7 +71,7 @@ func TestExceptions(t *testing.T) {
 		{"null call", code([]byte{0x31, 0xc0}, []byte{0xff, 0xd0}), // xor %eax,%eax; call *%rax
 			nil, sgx.VectorGP, 0, 0, outside},
 		{"jump to host data", []byte{0xff, 0xe7}, // jmp *%rdi
-			func(uint64) uint64 { return uint64(uintptr(unsafe.Pointer(hostData))) }, sgx.VectorGP, 0, 0, outside},
+			func(uint64) uint64 { return addressOf(hostData) }, sgx.VectorGP, 0, 0, outside},
 		{"jump behind the enclave", []byte{0xff, 0xe7},
 			func(b uint64) uint64 { return b + imageSize }, sgx.VectorGP, 0, 0, outside},
 		{"jump to a hole", []byte{0xff, 0xe7},

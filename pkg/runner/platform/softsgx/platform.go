@@ -89,14 +89,13 @@ func (p *softPlatform) Caps() platform.Caps { return p.caps }
 
 func (p *softPlatform) Create(secs *sgx.SECS) (platform.Builder, error) {
 	s := *secs
-	fixed := s.BaseAddr != 0
 	if err := microcode.CheckSECS(&s, p.caps); err != nil {
 		return nil, err
 	}
-	m, err := newMemory(uintptr(s.BaseAddr), uintptr(s.Size))
+	m, err := newELRange(uintptr(s.BaseAddr), uintptr(s.Size))
 	if err != nil {
 		where := "anywhere"
-		if fixed {
+		if s.BaseAddr != 0 {
 			where = fmt.Sprintf("at %#x", s.BaseAddr)
 		}
 		return nil, fmt.Errorf("ECREATE: reserving %#x bytes of address space %s: %w", s.Size, where, err)

@@ -24,3 +24,6 @@ func hostThreadState(t *testing.T) (s threadState) {
 	}
 	return s
 }
+
+// addressOf returns the address of memory that does not move: it escapes.
+func addressOf(p *[16]byte) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
