@@ -1,0 +1,112 @@
+package fromgo
+
+import (
+	"fmt"
+	"io"
+	"math/bits"
+	"strings"
+
+	"github.com/enclaveos/eos/pkg/sgx"
+	"github.com/enclaveos/eos/pkg/wall"
+)
+
+// Options say what to build, and how big.
+type Options struct {
+	// Dir is where the go command runs, the working directory if empty.
+	Dir string
+	// Package is a main package: a directory, absolute or relative to Dir, or
+	// an import path.
+	Package string
+
+	HeapSize uint64   // bytes of memory for the program
+	CodeSize uint64   // bytes of memory that can be written and executed
+	Threads  uint32   // how many threads the program can have at a time
+	Env      []string // the environment, "KEY=value"; part of the measurement
+	Debug    bool     // the program may tell the host what it panics with
+	Unsized  bool     // leave the size open, for pkg/sgxs's Appender
+
+	// ELF, if not nil, gets the program as it was linked, with its symbols.
+	ELF io.Writer
+	// Output, if not nil, gets what the go command says while it works, such
+	// as what it downloads.
+	Output io.Writer
+}
+
+// The defaults of the command line.
+const (
+	DefaultHeapSize = 64 << 20
+	DefaultThreads  = 16
+)
+
+// The limits of Options. Below minHeap the Go runtime does not start, and its
+// page tables are made for maxSpan bytes of addresses.
+const (
+	minHeap    = 8 << 20
+	maxHeap    = 32 << 30
+	maxCode    = 1 << 30
+	minThreads = 4
+	maxThreads = wall.MaxThreads - 1 // one is the kernel's
+	maxEnv     = 64 << 10
+)
+
+// Error is a refusal, and what to do about it.
+type Error struct {
+	Msg  string
+	Hint string
+}
+
+func (e *Error) Error() string { return e.Msg }
+
+func refuse(hint, format string, args ...any) error {
+	return &Error{fmt.Sprintf(format, args...), hint}
+}
+
+func (o *Options) check() error {
+	size := func(what string, n, least, most uint64) error {
+		switch {
+		case n%sgx.PageSize != 0:
+			return refuse(fmt.Sprintf("the next one is %#x", (n+sgx.PageSize-1)&^(sgx.PageSize-1)), "%s of %#x bytes is not a multiple of a page", what, n)
+		case n < least:
+			return refuse("", "%s of %d MiB is too small: the Go runtime needs %d MiB", what, n>>20, least>>20)
+		case n > most:
+			return refuse("", "%s of %d MiB is too big: at most %d MiB", what, n>>20, most>>20)
+		}
+		return nil
+	}
+	if err := size("a heap", o.HeapSize, minHeap, maxHeap); err != nil {
+		return err
+	}
+	if err := size("a code area", o.CodeSize, 0, maxCode); err != nil {
+		return err
+	}
+	if o.Threads < minThreads || o.Threads > maxThreads {
+		return refuse("", "%d threads: the Go runtime needs %d, and an image has at most %d", o.Threads, minThreads, maxThreads)
+	}
+	_, err := o.env()
+	return err
+}
+
+// env is the environment as the image has it: NUL-terminated strings.
+func (o *Options) env() ([]byte, error) {
+	var b []byte
+	seen := map[string]bool{}
+	for _, kv := range o.Env {
+		key, _, ok := strings.Cut(kv, "=")
+		switch {
+		case !ok || key == "":
+			return nil, refuse("write for example TZ=UTC", "environment variable %q is not KEY=value", kv)
+		case strings.ContainsRune(kv, 0):
+			return nil, refuse("", "environment variable %q has a NUL byte", key)
+		case seen[key]:
+			return nil, refuse("", "environment variable %s is given twice", key)
+		}
+		seen[key] = true
+		b = append(append(b, kv...), 0)
+	}
+	if len(b) > maxEnv {
+		return nil, refuse("", "the environment has %d bytes: at most %d", len(b), maxEnv)
+	}
+	return b, nil
+}
+
+func nextPowerOfTwo(n uint64) uint64 { return 1 << bits.Len64(n-1) }

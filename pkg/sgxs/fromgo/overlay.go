@@ -1,0 +1,123 @@
+package fromgo
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/enclaveos/eos/pkg/runtime/kernel"
+)
+
+// sources are the files that the build sees instead of those on disk.
+type sources struct {
+	t        *toolchain
+	replaced map[string][]byte // by path
+}
+
+// rewrite makes the sources for these packages.
+func (t *toolchain) rewrite(pkgs []*goPackage, o *Options) (*sources, error) {
+	s := &sources{t, map[string][]byte{}}
+	required := t.required()
+	for _, p := range pkgs {
+		for _, name := range slices.Concat(p.SFiles, p.HFiles) {
+			path := filepath.Join(p.Dir, name)
+			src, err := os.ReadFile(path)
+			if err != nil {
+				return nil, err
+			}
+			out, count, err := rewriteAsm(path, src)
+			var bad *AsmError
+			if errors.As(err, &bad) {
+				return nil, refuse("eos replaces SYSCALL, CPUID, RDTSC and RDTSCP in assembly; this place it cannot",
+					"package %s cannot be an enclave's: %v", p.ImportPath, bad)
+			}
+			if rel, ok := under(filepath.Join(t.root, "src"), path); ok {
+				for _, want := range required[rel] {
+					if count[want] == 0 {
+						return nil, &PatchError{path, want, 1, 0}
+					}
+				}
+				delete(required, rel)
+			}
+			if len(count) > 0 {
+				s.replaced[path] = out
+			}
+		}
+	}
+	if len(required) > 0 {
+		return nil, fmt.Errorf("%s: %s is not among the program's files: this release of Go is not supported", t.root, slices.Sorted(maps.Keys(required))[0])
+	}
+	for _, p := range t.patches(pkgs, o) {
+		pkg := find(pkgs, p.pkg)
+		if pkg == nil {
+			return nil, fmt.Errorf("%s: no package %s: this release of Go is not supported", t.root, p.pkg)
+		}
+		path := filepath.Join(pkg.Dir, p.file)
+		src, ok := s.replaced[path]
+		if !ok {
+			var err error
+			if src, err = os.ReadFile(path); err != nil {
+				return nil, err
+			}
+		}
+		out, err := p.apply(path, src)
+		if err != nil {
+			return nil, err
+		}
+		s.replaced[path] = out
+	}
+	return s, s.addKernel()
+}
+
+func (s *sources) addKernel() error {
+	files, err := kernel.Overlay()
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		path := filepath.Join(s.t.root, "src", filepath.FromSlash(f.Path))
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: is there already: this release of Go is not supported", path)
+		}
+		s.replaced[path] = []byte(f.Text)
+	}
+	return nil
+}
+
+// prepare writes the overlay, and the module cache that goes with it, below
+// dir. It returns the overlay's path and the module cache's.
+func (s *sources) prepare(dir string) (overlay, modCache string, err error) {
+	files := filepath.Join(dir, "files")
+	if err := os.Mkdir(files, 0o700); err != nil {
+		return "", "", err
+	}
+	replace := map[string]string{}
+	inModules := map[string][]byte{}
+	for i, path := range slices.Sorted(maps.Keys(s.replaced)) {
+		if rel, ok := under(s.t.modCache, path); ok && !strings.HasPrefix(path, s.t.root+string(filepath.Separator)) {
+			inModules[rel] = s.replaced[path]
+			continue
+		}
+		to := filepath.Join(files, fmt.Sprintf("%d%s", i, filepath.Ext(path)))
+		if err := os.WriteFile(to, s.replaced[path], 0o600); err != nil {
+			return "", "", err
+		}
+		replace[path] = to
+	}
+	b, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", "", err
+	}
+	overlay = filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, b, 0o600); err != nil {
+		return "", "", err
+	}
+	modCache = filepath.Join(dir, "mod")
+	return overlay, modCache, mirror(s.t.modCache, modCache, inModules)
+}

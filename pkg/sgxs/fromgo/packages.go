@@ -1,0 +1,174 @@
+package fromgo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"go/build"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// goPackage is a package of "go list -json".
+type goPackage struct {
+	Dir            string
+	ImportPath     string
+	Name           string
+	Standard       bool
+	DepOnly        bool
+	Module         *goModule
+	GoFiles        []string
+	SFiles         []string
+	HFiles         []string
+	SysoFiles      []string
+	IgnoredGoFiles []string
+	Imports        []string
+	Error          *struct {
+		Pos string
+		Err string
+	}
+}
+
+type goModule struct {
+	Path, Version, Dir string
+	Main               bool
+	Replace            *goModule
+}
+
+const listFields = "-json=Dir,ImportPath,Name,Standard,DepOnly,Module,GoFiles,SFiles,HFiles,SysoFiles,IgnoredGoFiles,Imports,Error"
+
+// target is what "go list" and "go build" are told: a directory becomes "." and
+// the place where they run.
+func target(dir, pkg string) (runIn, pattern string, err error) {
+	if dir, err = filepath.Abs(dir); err != nil {
+		return "", "", err
+	}
+	if strings.HasSuffix(pkg, ".go") {
+		return "", "", refuse("name the directory that it is in", "%s is a file of Go source, not a package", pkg)
+	}
+	at := pkg
+	if !filepath.IsAbs(at) {
+		at = filepath.Join(dir, at)
+	}
+	local := filepath.IsAbs(pkg) || build.IsLocalImport(pkg)
+	switch fi, err := os.Stat(at); {
+	case err == nil && fi.IsDir():
+		at, err = filepath.EvalSymlinks(at)
+		return at, ".", err
+	case local && err != nil:
+		return "", "", err
+	case local:
+		return "", "", refuse("", "%s is not a directory", pkg)
+	}
+	return dir, pkg, nil
+}
+
+// list returns the main package and all that it needs.
+func (t *toolchain) list(ctx context.Context, pattern string) ([]*goPackage, error) {
+	out, err := t.run(ctx, "list", "-e", "-deps", listFields, "--", pattern)
+	if err != nil {
+		return nil, err
+	}
+	var pkgs []*goPackage
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		p := new(goPackage)
+		if err := dec.Decode(p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		pkgs = append(pkgs, p)
+	}
+	return pkgs, nil
+}
+
+// checkPackages refuses what cannot be built into an image. It names the
+// package, and who wants it.
+func checkPackages(pkgs []*goPackage, pattern string) error {
+	roots := 0
+	for _, p := range pkgs {
+		if p.Standard {
+			continue
+		}
+		if err := checkPackage(p, pkgs); err != nil {
+			return err
+		}
+		if !p.DepOnly {
+			roots++
+		}
+	}
+	for _, p := range pkgs {
+		switch {
+		case p.DepOnly:
+		case p.Standard:
+			return refuse("", "%s is a package of the Go tool chain", p.ImportPath)
+		case p.Name != "main":
+			return refuse("only a program can be an enclave: name a main package", "%s is package %s, not a main package", p.ImportPath, p.Name)
+		}
+	}
+	if roots != 1 {
+		return refuse("name one main package", "%q names %d packages", pattern, roots)
+	}
+	return nil
+}
+
+func checkPackage(p *goPackage, all []*goPackage) error {
+	if slices.Contains(p.Imports, "plugin") {
+		return refuse("an enclave's code is measured when it is built; link what the plugin has into the program",
+			"package %s uses plugins%s", p.ImportPath, wantedBy(p, all))
+	}
+	if len(p.SysoFiles) > 0 {
+		return refuse("eos takes only Go and Go assembly", "package %s has machine code without source (%s)%s", p.ImportPath, strings.Join(p.SysoFiles, ", "), wantedBy(p, all))
+	}
+	if files := needsCgo(p); files != nil {
+		return refuse("use a package that is written in Go", "package %s uses cgo (%s)%s", p.ImportPath, strings.Join(files, ", "), wantedBy(p, all))
+	}
+	if p.Error != nil {
+		if p.Error.Pos != "" {
+			return refuse("", "%s: %s", p.Error.Pos, p.Error.Err)
+		}
+		return refuse("", "%s", p.Error.Err)
+	}
+	return nil
+}
+
+// needsCgo returns the files of a package that are left out without cgo, unless
+// the package has others to take their place: then it can do without.
+func needsCgo(p *goPackage) []string {
+	if len(p.IgnoredGoFiles) == 0 || p.Dir == "" {
+		return nil
+	}
+	c := build.Default
+	c.GOOS, c.GOARCH, c.Compiler, c.CgoEnabled = "linux", "amd64", "gc", true
+	with, err := c.ImportDir(p.Dir, 0)
+	if err != nil || len(with.CgoFiles) == 0 {
+		return nil
+	}
+	for _, f := range p.GoFiles {
+		if !slices.Contains(with.GoFiles, f) {
+			return nil
+		}
+	}
+	return with.CgoFiles
+}
+
+// wantedBy says which packages of all import p.
+func wantedBy(p *goPackage, all []*goPackage) string {
+	var by []string
+	for _, q := range all {
+		if slices.Contains(q.Imports, p.ImportPath) {
+			by = append(by, q.ImportPath)
+		}
+	}
+	switch {
+	case len(by) == 0:
+		return ""
+	case len(by) > 3:
+		by = append(by[:3], "others")
+	}
+	return "; imported by " + strings.Join(by, ", ")
+}

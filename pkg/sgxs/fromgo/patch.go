@@ -1,0 +1,111 @@
+package fromgo
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/enclaveos/eos/pkg/wall"
+)
+
+// patch is a change of a source file: what, how often it must be there, and
+// what it becomes. A Go release that changes such a place must be looked at by
+// people, so nothing else than that number will do.
+type patch struct {
+	pkg, file string // import path, name
+	re        *regexp.Regexp
+	to        string
+	count     int
+}
+
+// PatchError is a file that is not as expected.
+type PatchError struct {
+	File, Pattern string
+	Want, Got     int
+}
+
+func (e *PatchError) Error() string {
+	return fmt.Sprintf("%s: pattern %s is there %d times, want %d: this release of it is not supported", e.File, e.Pattern, e.Got, e.Want)
+}
+
+// heapBits is the size of the Go heap's address range, 2^36: it bounds tables
+// that the runtime makes. arenaBase is where it starts.
+const heapBits = 36
+
+var goPatches = []patch{
+	// The start of the program is the enclave's entry.
+	{"runtime", "rt0_linux_amd64.s", regexp.MustCompile(`(?m)^(\s*JMP\s+)_rt0_amd64\(SB\)`), `${1}runtime·eosEntry(SB)`, 1},
+	// Tables for 48 bits of addresses cost 33 MiB.
+	{"runtime", "malloc.go", regexp.MustCompile(`(\n\theapAddrBits\s*=\s*\(_64bit\*[^\n]*?\)\)\*)48(\s*\+)`), fmt.Sprintf("${1}%d${2}", heapBits), 1},
+	{"runtime", "malloc.go", regexp.MustCompile(`(\n\tarenaBaseOffset\s*=\s*)0xffff800000000000(\*goarch\.IsAmd64)`), fmt.Sprintf("${1}%#x${2}", uint64(wall.Base)), 1},
+}
+
+// scratchPatches make the buffer of the jitter entropy source, which only FIPS
+// mode uses, 4 KiB instead of 32 MiB.
+var scratchPatches = []patch{
+	{"crypto/internal/entropy/v1.0.0", "entropy.go", regexp.MustCompile(`type ScratchBuffer \[1 << 25\]byte`), "type ScratchBuffer [1 << 12]byte", 1},
+	{"crypto/internal/entropy/v1.0.0", "entropy.go", regexp.MustCompile(`& \(1<<25 - 1\)`), "& (1<<12 - 1)", 1},
+}
+
+// wazero's compiler asks for memory and makes it executable later. The kernel
+// must know at once to take it from the code area.
+var wazeroPatches = []patch{
+	{"github.com/tetratelabs/wazero/internal/platform", "mmap_linux.go", regexp.MustCompile(`unix\.PROT_READ \| unix\.PROT_WRITE\b`), "unix.PROT_READ | unix.PROT_WRITE | unix.PROT_EXEC", 1},
+}
+
+// patches returns the changes for these packages.
+func (t *toolchain) patches(pkgs []*goPackage, o *Options) []patch {
+	out := append([]patch(nil), goPatches...)
+	if t.minor >= 26 && has(pkgs, scratchPatches[0].pkg) {
+		out = append(out, scratchPatches...)
+	}
+	if o.CodeSize > 0 && has(pkgs, wazeroPatches[0].pkg) {
+		out = append(out, wazeroPatches...)
+	}
+	return out
+}
+
+func has(pkgs []*goPackage, path string) bool { return find(pkgs, path) != nil }
+
+func find(pkgs []*goPackage, path string) *goPackage {
+	for _, p := range pkgs {
+		if p.ImportPath == path {
+			return p
+		}
+	}
+	return nil
+}
+
+func (p *patch) apply(file string, src []byte) ([]byte, error) {
+	if n := len(p.re.FindAllIndex(src, -1)); n != p.count {
+		return nil, &PatchError{file, p.re.String(), p.count, n}
+	}
+	return p.re.ReplaceAll(src, []byte(p.to)), nil
+}
+
+// required are the files of the Go tool chain that must have had something to
+// be rewritten: if one has not, this release does its system calls elsewhere.
+func (t *toolchain) required() map[string][]string {
+	req := map[string][]string{
+		"runtime/sys_linux_amd64.s":  {"SYSCALL"},
+		"runtime/time_linux_amd64.s": {"SYSCALL"},
+		"runtime/asm_amd64.s":        {"CPUID", "RDTSC", "RDTSCP"},
+		"internal/cpu/cpu_x86.s":     {"CPUID"},
+	}
+	name := "internal/runtime/syscall/linux/asm_linux_amd64.s"
+	if t.minor < 26 {
+		name = strings.Replace(name, "/linux/", "/", 1)
+	}
+	req[name] = []string{"SYSCALL"}
+	return req
+}
+
+// under returns the path of file below dir, with slashes.
+func under(dir, file string) (string, bool) {
+	rel, err := filepath.Rel(dir, file)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return "", false
+	}
+	return filepath.ToSlash(rel), true
+}

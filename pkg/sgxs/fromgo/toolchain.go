@@ -1,0 +1,148 @@
+package fromgo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// toolchain is a Go tool chain, and how to call it.
+type toolchain struct {
+	root     string // GOROOT
+	version  string // "go1.26.8"
+	minor    int    // 26
+	modCache string // GOMODCACHE
+	dir      string // where the go command runs
+	env      []string
+}
+
+// The Go releases that are supported: the minor version of go.mod and the one
+// before.
+const (
+	minMinor = 25
+	maxMinor = 26
+)
+
+// GoError is a failure of the go command. Output is what it said.
+type GoError struct {
+	Args   []string
+	Output string
+	Err    error
+}
+
+func (e *GoError) Error() string {
+	if e.Output == "" {
+		return fmt.Sprintf("go %s: %v", e.Args[0], e.Err)
+	}
+	return fmt.Sprintf("go %s: %s", e.Args[0], strings.TrimSpace(e.Output))
+}
+
+func (e *GoError) Unwrap() error { return e.Err }
+
+// unset are the variables of the environment that change what the go command
+// makes. Those that pinned does not set are taken away.
+var unset = []string{
+	"GOFLAGS", "GOEXPERIMENT", "GOOS", "GOARCH", "GOAMD64", "CGO_ENABLED", "GODEBUG", "GOROOT", "GOTOOLCHAIN", "GO111MODULE",
+	"GOFIPS140", "GO_EXTLINK_ENABLED", "GOCOVERDIR", "GOROOT_FINAL", "PWD",
+}
+
+// pinned are their values. An empty GOFLAGS would let the user's "go env -w"
+// show through.
+func pinned(minor int) []string {
+	env := []string{"GOFLAGS=-trimpath", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0", "GO111MODULE=on", "GOFIPS140=off", "GO_EXTLINK_ENABLED=0"}
+	// The runtime would try random addresses for its heap, in vain.
+	if minor >= 26 {
+		return append(env, "GOEXPERIMENT=norandomizedheapbase64")
+	}
+	return append(env, "GOEXPERIMENT=none")
+}
+
+// findToolchain asks the go command of PATH which tool chain is for the module
+// in dir.
+func findToolchain(ctx context.Context, dir string) (*toolchain, error) {
+	goTool, err := exec.LookPath("go")
+	if err != nil {
+		return nil, refuse("install Go from https://go.dev/dl, or add its bin directory to PATH", "no go command in PATH")
+	}
+	t := &toolchain{dir: dir}
+	// GOTOOLCHAIN is the user's here: it says whether a module that wants
+	// another Go gets it.
+	env := without(os.Environ(), others(unset, "GOTOOLCHAIN"))
+	out, err := run(ctx, dir, env, goTool, "env", "-json", "GOROOT", "GOVERSION", "GOMODCACHE")
+	if err != nil {
+		return nil, err
+	}
+	var vars struct{ GOROOT, GOVERSION, GOMODCACHE string }
+	if err := json.Unmarshal(out, &vars); err != nil || vars.GOROOT == "" {
+		return nil, fmt.Errorf("go env: not understood: %q", out)
+	}
+	t.root, t.version, t.modCache = vars.GOROOT, vars.GOVERSION, vars.GOMODCACHE
+	for _, p := range []*string{&t.root, &t.modCache} {
+		if *p, err = filepath.EvalSymlinks(*p); err != nil && (p == &t.root || !errors.Is(err, os.ErrNotExist)) {
+			return nil, err
+		}
+	}
+	if t.modCache == "" {
+		t.modCache = vars.GOMODCACHE // does not exist yet
+	}
+	if t.minor = minorOf(t.version); t.minor < minMinor || t.minor > maxMinor {
+		return nil, refuse(fmt.Sprintf("set GOTOOLCHAIN, for example to go1.%d.0", maxMinor),
+			"%s in %s is not supported: eos builds with Go 1.%d and 1.%d", t.version, t.root, minMinor, maxMinor)
+	}
+	t.env = append(without(os.Environ(), append(unset, "GOMODCACHE")),
+		append(pinned(t.minor), "GOROOT="+t.root, "GOTOOLCHAIN=local", "GOMODCACHE="+t.modCache, "PWD="+dir)...)
+	return t, nil
+}
+
+// minorOf returns 26 for "go1.26.8", 0 for what it does not understand.
+func minorOf(version string) int {
+	rest, ok := strings.CutPrefix(version, "go1.")
+	end := 0
+	for end < len(rest) && '0' <= rest[end] && rest[end] <= '9' {
+		end++
+	}
+	n, err := strconv.Atoi(rest[:end])
+	if !ok || err != nil {
+		return 0
+	}
+	return n
+}
+
+// run calls this tool chain's go command and returns its standard output.
+func (t *toolchain) run(ctx context.Context, args ...string) ([]byte, error) {
+	return run(ctx, t.dir, t.env, filepath.Join(t.root, "bin", "go"), args...)
+}
+
+func run(ctx context.Context, dir string, env []string, tool string, args ...string) ([]byte, error) {
+	var stdout, stderr bytes.Buffer
+	c := exec.CommandContext(ctx, tool, args...)
+	c.Dir, c.Env, c.Stdout, c.Stderr = dir, env, &stdout, &stderr
+	if err := c.Run(); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, &GoError{args, stderr.String(), err}
+	}
+	return stdout.Bytes(), nil
+}
+
+// without returns env without those variables.
+func without(env []string, names []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains(names, name)
+	})
+}
+
+// others returns names without that one.
+func others(names []string, name string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })
+}
