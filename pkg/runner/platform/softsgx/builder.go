@@ -29,6 +29,7 @@ func (b *builder) Add(off uint64, flags sgx.SecInfoFlags, data []byte) error {
 	if err := b.mc.Add(off, flags, data); err != nil {
 		return err
 	}
+	b.memory.add(uintptr(off))
 	switch {
 	case data == nil:
 	case flags&sgx.SecInfoPerm == 0: // no memory: whoever touches it faults

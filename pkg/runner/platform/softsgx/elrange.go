@@ -11,6 +11,7 @@ const pageSize = sgx.PageSize
 type elrange struct {
 	base, size uintptr
 	before     uintptr          // bytes for stubs below base: a page, or none if it was taken
+	used       uintptr          // nothing was added from here on
 	open       map[uintptr]bool // windows that can be written, until sealed
 }
 
@@ -41,6 +42,9 @@ func (m *elrange) stubs() uintptr {
 	return m.base - m.before
 }
 
+// add notes that there is a page at offset off.
+func (m *elrange) add(off uintptr) { m.used = max(m.used, off+pageSize) }
+
 // write copies a page's content to offset off.
 func (m *elrange) write(off uintptr, data []byte) error {
 	lo := off &^ (window - 1)
@@ -65,8 +69,9 @@ func (m *elrange) bytes(off, n uintptr) []byte { return memory(m.base+off, n) }
 // seal gives each page the protection that prot says, a run of equal pages at
 // a time.
 func (m *elrange) seal(prot func(off uintptr) int) error {
-	start, last := uintptr(0), -1
-	for off := uintptr(0); off < m.size; off += pageSize {
+	end := min((m.used+window-1)&^(window-1), m.size) // the last window may be open
+	start, last := uintptr(0), 0
+	for off := uintptr(0); off < end; off += pageSize {
 		p := prot(off)
 		if p == last {
 			continue
@@ -76,7 +81,7 @@ func (m *elrange) seal(prot func(off uintptr) int) error {
 		}
 		start, last = off, p
 	}
-	return m.sealRun(start, m.size, last)
+	return m.sealRun(start, end, last)
 }
 
 func (m *elrange) sealRun(start, end uintptr, prot int) error {

@@ -53,9 +53,9 @@ const (
 // patch replaces the EEXITs in all executable pages. The memory can still be
 // written.
 func (e *enclave) patch() error {
-	for off := uintptr(0); off < e.memory.size; {
+	for off := uintptr(0); off < e.memory.used; {
 		end := off
-		for end < e.memory.size && e.protection(end)&protX != 0 && e.memory.readable(end) {
+		for end < e.memory.used && e.protection(end)&protX != 0 && e.memory.readable(end) {
 			end += pageSize
 		}
 		if end == off {
