@@ -29,6 +29,9 @@ type LoadOptions struct {
 	// with ATTRIBUTES.KSS.
 	ConfigID  [64]byte
 	ConfigSVN uint16
+	// BaseAddr, if not zero, is the one address at which the image works. Where
+	// it is taken the platform refuses.
+	BaseAddr uint64
 }
 
 // ErrUnsized says that an image has no size yet.
@@ -115,6 +118,7 @@ func addPage(b platform.Builder, page *sgxs.Page) error {
 func newSECS(header sgxs.Record, sig *sgx.SigStruct, caps platform.Caps, o LoadOptions) (*sgx.SECS, error) {
 	secs := &sgx.SECS{
 		Size:         header.Size,
+		BaseAddr:     o.BaseAddr,
 		SSAFrameSize: header.SSAFrameSize,
 		Attributes:   sig.Attributes,
 		MiscSelect:   sig.MiscSelect & caps.MiscSelect,

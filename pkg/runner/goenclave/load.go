@@ -1,0 +1,58 @@
+package goenclave
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/enclaveos/eos/pkg/runner"
+	"github.com/enclaveos/eos/pkg/runner/platform"
+	"github.com/enclaveos/eos/pkg/sgx"
+	"github.com/enclaveos/eos/pkg/wall"
+)
+
+// Enclave is a Go image that has been loaded and initialised.
+type Enclave struct {
+	*runner.Enclave
+	Boot *wall.Boot
+}
+
+// Load is runner.Load for a Go image. The error wraps ErrNotGo if it is none.
+func Load(p platform.Platform, image io.Reader, sig *sgx.SigStruct, o runner.LoadOptions) (*Enclave, error) {
+	// The boot page is read before the pages are added, since it says where; the
+	// same bytes then go to the loader.
+	var head bytes.Buffer
+	boot, err := ReadBoot(io.TeeReader(image, &head))
+	if err != nil {
+		return nil, err
+	}
+	o.BaseAddr = boot.Base
+	e, err := runner.Load(p, io.MultiReader(&head, image), sig, o)
+	if err != nil {
+		return nil, err
+	}
+	g, err := newEnclave(e, boot)
+	if err != nil {
+		e.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// newEnclave sorts the TCSs: number i is that of thread block i, wherever it is in
+// the stream.
+func newEnclave(e *runner.Enclave, boot *wall.Boot) (*Enclave, error) {
+	tcs := make([]uint64, boot.Threads)
+	for i := range tcs {
+		tcs[i] = boot.Blocks - boot.Base + uint64(i)*wall.BlockSize
+		if !slices.Contains(e.TCS, tcs[i]) {
+			return nil, fmt.Errorf("the boot page says %d threads, but there is no TCS at %#x, block %d", boot.Threads, tcs[i], i)
+		}
+	}
+	if len(e.TCS) != len(tcs) {
+		return nil, fmt.Errorf("the image has %d TCSs, its boot page says %d", len(e.TCS), len(tcs))
+	}
+	e.TCS = tcs
+	return &Enclave{e, boot}, nil
+}
