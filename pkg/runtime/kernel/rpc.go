@@ -127,7 +127,7 @@ var rpcLock uint32
 // request is the first part of a message: what goes before the bytes that are
 // copied from the program's memory.
 type request struct {
-	bytes [64]byte
+	bytes [96]byte
 	n     uint64
 }
 
