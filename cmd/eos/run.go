@@ -14,6 +14,7 @@ import (
 	"github.com/enclaveos/eos/pkg/runner"
 	"github.com/enclaveos/eos/pkg/runner/edp"
 	"github.com/enclaveos/eos/pkg/runner/platform"
+	"github.com/enclaveos/eos/pkg/sgx"
 	"github.com/enclaveos/eos/pkg/sgxs/fromelf"
 	"github.com/spf13/cobra"
 )
@@ -26,6 +27,7 @@ type runFlags struct {
 	platform  platformFlags
 	signature string
 	elf       string
+	stats     bool
 }
 
 func runCmd(u *ui) *cobra.Command {
@@ -33,17 +35,18 @@ func runCmd(u *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [--signature coresident|dummy|file=PATH] [--platform NAME] APP.sgxs [ARGS...]",
 		Short: "run an image as an enclave",
-		Long: `Run an image that speaks the Fortanix SGX ABI (Rust's x86_64-fortanix-unknown-sgx)
-as an enclave. What follows APP.sgxs are the enclave's arguments; it has stdin,
-stdout, stderr and TCP.
+		Long: `Run an image as an enclave: one of a Go program, or one that speaks the Fortanix
+SGX ABI (Rust's x86_64-fortanix-unknown-sgx). What follows APP.sgxs are the
+enclave's arguments; it has stdin, stdout, stderr and TCP.
 
 The SIGSTRUCT is APP.sig beside the image or, if there is none, a debug one made
 on the spot (dummy). --platform software runs it without SGX hardware: the same
 pages and rules, but nothing is secret from this host. Its keys are made on
 first use, in $XDG_STATE_HOME/eos or --platform-dir.
 
-The exit status is 0 if the enclave exits without a panic, 255 if it panics,
-faults or breaks the ABI, 1 if it cannot be started, and 130 after Ctrl-C.`,
+The exit status is that of a Go program; of another one 0 if it exits without a
+panic and 255 if it panics. It is 255 if the enclave faults or breaks the ABI, 1
+if it cannot be started, and 130 after Ctrl-C.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return positional(1, "APP.sgxs")(cmd, args)
@@ -62,6 +65,7 @@ faults or breaks the ABI, 1 if it cannot be started, and 130 after Ctrl-C.`,
 	fl.SetInterspersed(false) // what follows the image is the enclave's
 	fl.StringVarP(&f.signature, "signature", "s", "", "`WHICH`: coresident, dummy or file=PATH (default: coresident if it is there, else dummy)")
 	fl.StringVar(&f.elf, "elf", "", "the ELF program of the image, `APP.elf`, to name functions in messages about faults (default: beside the image)")
+	fl.BoolVar(&f.stats, "stats", false, "say at the end, and on SIGUSR1, what a Go program has used")
 	f.platform.add(cmd)
 	completeFlagFiles(cmd, "elf", "elf")
 	completeFlagWords(cmd, "signature", "coresident", "dummy", "file=")
@@ -97,7 +101,12 @@ func runEnclave(u *ui, path string, args []string, f runFlags) error {
 	// Ctrl-C ends it as a whole.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, caught := untilSignal()
-	e, err := loadEnclave(u, p, path, signature)
+	if isGo, err := isGoImage(path); err != nil {
+		return where(path, err)
+	} else if isGo {
+		return runGo(ctx, u, p, path, args, signature, f.stats, caught)
+	}
+	e, err := loadEnclave(u, p, path, signature, runner.Load)
 	if err != nil {
 		return err
 	}
@@ -174,14 +183,17 @@ func checkImage(path string) error {
 	return notImage(path, head[:n])
 }
 
+// loadFunc is runner.Load, or what does the same for another kind of image.
+type loadFunc[E any] func(platform.Platform, io.Reader, *sgx.SigStruct, runner.LoadOptions) (E, error)
+
 // loadEnclave makes an enclave of the image at path.
-func loadEnclave(u *ui, p platform.Platform, path string, signature runner.Signature) (*runner.Enclave, error) {
+func loadEnclave[E any](u *ui, p platform.Platform, path string, signature runner.Signature, load loadFunc[E]) (e E, err error) {
 	sig, dummy, err := signature.Resolve(path, p.Caps())
 	if errors.Is(err, runner.ErrUnsized) {
-		return nil, loadError(path, err)
+		return e, loadError(path, err)
 	}
 	if err != nil {
-		return nil, imageHint(path, err) // it names the file that is at fault
+		return e, imageHint(path, err) // it names the file that is at fault
 	}
 	if !p.Caps().EnforcesTCB {
 		u.warn("software platform: nothing is secret from this host, nor is the host safe from the enclave (eos doctor says more)")
@@ -191,7 +203,7 @@ func loadEnclave(u *ui, p platform.Platform, path string, signature runner.Signa
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return e, err
 	}
 	defer f.Close()
 	var size int64
@@ -200,9 +212,9 @@ func loadEnclave(u *ui, p platform.Platform, path string, signature runner.Signa
 	}
 	show := u.progress("loading "+path, size)
 	defer show.end()
-	e, err := runner.Load(p, io.TeeReader(f, show), sig, runner.LoadOptions{})
+	e, err = load(p, io.TeeReader(f, show), sig, runner.LoadOptions{})
 	if err != nil {
-		return nil, loadError(path, err)
+		return e, loadError(path, err)
 	}
 	return e, nil
 }
