@@ -27,7 +27,7 @@ func TestCrash(t *testing.T) {
 		"signal inside":  "SIGSEGV",
 	} {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.Command(os.Args[0], "-test.run=^TestCrashChild$")
+			cmd := exec.Command(os.Args[0], "-test.run=^TestCrashChild$", "-test.timeout=1m")
 			cmd.Env = append(os.Environ(), crashEnv+"="+name)
 			out, err := cmd.CombinedOutput()
 			var exit *exec.ExitError

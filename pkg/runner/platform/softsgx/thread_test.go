@@ -155,7 +155,10 @@ func TestInterruptStress(t *testing.T) {
 		th, done := onThread(t, e, func(th platform.Thread) {
 			var r platform.Regs
 			leaf := sgx.LeafEENTER
-			for !stop.Load() || leaf == sgx.LeafERESUME {
+			for n := 0; !stop.Load() || leaf == sgx.LeafERESUME; n++ {
+				if n%64 == 0 {
+					runtime.Gosched() // there may be one P only
+				}
 				x, err := th.Enter(tcsOff(0), leaf, &r)
 				switch {
 				case err != nil:
