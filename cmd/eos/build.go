@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/enclaveos/eos/pkg/sgx"
 	"github.com/enclaveos/eos/pkg/sgxs/fromelf"
+	"github.com/enclaveos/eos/pkg/sgxs/fromgo"
 	"github.com/spf13/cobra"
 )
 
@@ -19,18 +19,35 @@ func buildCmd(u *ui) *cobra.Command {
 		o      = fromelf.Options{Threads: 4, SSAFrameSize: 1}
 		heap   = sizeFlag(32 << 20)
 		stack  = sizeFlag(128 << 10)
+		g      goFlags
 	)
 	cmd := &cobra.Command{
-		Use:   "build [FLAGS] APP.elf",
-		Short: "convert an ELF program to an enclave image",
-		Long: `Convert an ELF program of the target x86_64-fortanix-unknown-sgx to an enclave
-image (SGXS), by default beside it as .sgxs, and print its MRENCLAVE. The bytes
-are those of ftxsgx-elf2sgxs with the same sizes.
+		Use:   "build [FLAGS] PROGRAM",
+		Short: "make an enclave image of an ELF program or a Go package",
+		Long: `Make an enclave image (SGXS) and print its MRENCLAVE.
+
+An ELF program of the target x86_64-fortanix-unknown-sgx is converted, by
+default to a file beside it. The bytes are those of ftxsgx-elf2sgxs with the
+same sizes.
+
+A Go main package, a directory or an import path, is compiled with the go
+command of PATH. The same source makes the same image everywhere. By default a
+Go program has 64 MiB of heap and 16 threads.
 
   eos build app.elf
-  eos build --heap-size 256MiB --threads 8 -o app.sgxs target/debug/app`,
-		Args: positional(1, "APP.elf"),
-		RunE: func(_ *cobra.Command, args []string) error {
+  eos build --heap-size 256MiB --threads 8 -o app.sgxs target/debug/app
+  eos build ./cmd/app -o app.sgxs
+  eos build --env TZ=UTC --heap-size 256MiB example.com/mod/cmd/app`,
+		Args: positional(1, "PROGRAM"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if isGoPackage(args[0]) {
+				return buildGo(cmd, u, args[0], output, fromgo.Options{
+					HeapSize: uint64(heap), Threads: o.Threads, Debug: o.Debug, Unsized: o.Unsized,
+				}, &g, asJSON)
+			}
+			if err := refuseFlags(cmd, goOnly, "ELF programs"); err != nil {
+				return err
+			}
 			o.HeapSize, o.StackSize, o.Measure = uint64(heap), uint64(stack), !o.Unsized
 			in, out := args[0], output
 			if out == "" {
@@ -57,6 +74,7 @@ are those of ftxsgx-elf2sgxs with the same sizes.
 	fl.BoolVarP(&o.Debug, "debug", "d", false, "tell the program that it may print panics to the debug buffer")
 	fl.BoolVar(&o.Library, "library", false, "a library enclave: every thread is an entry point (experimental)")
 	fl.BoolVar(&o.Unsized, "unsized", false, "leave the size open, for eos append")
+	g.add(cmd)
 	jsonFlag(cmd, &asJSON)
 	completeFlagFiles(cmd, "output", "sgxs")
 	return cmd
@@ -114,14 +132,10 @@ func openProgram(path string) (*os.File, error) {
 		f.Close()
 		return nil, err
 	}
-	const takes = "eos build takes an ELF program of the target x86_64-fortanix-unknown-sgx"
+	const takes = "eos build takes an ELF program of the target x86_64-fortanix-unknown-sgx, or a Go package"
 	switch {
-	case fi.IsDir():
-		return refuse(withHint(fmt.Errorf("%s is a directory: this version of eos does not build Go packages", path), takes))
 	case !fi.Mode().IsRegular():
 		return refuse(withHint(fmt.Errorf("%s is not a regular file", path), takes))
-	case filepath.Ext(path) == ".go":
-		return refuse(withHint(fmt.Errorf("%s is Go source: this version of eos does not build Go programs", path), takes))
 	}
 	head := make([]byte, 16)
 	n, err := f.ReadAt(head, 0)

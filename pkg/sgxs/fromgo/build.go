@@ -2,23 +2,41 @@ package fromgo
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
 
 	"github.com/enclaveos/eos/pkg/sgx"
 )
 
-// Image tells of an image that Build has made.
+// Image tells of an image that has been written.
 type Image struct {
 	Layout    *Layout
 	Info      *Info
 	MREnclave sgx.Measurement // zero if the size is open
 }
 
-// Build compiles the program and writes its image to w. Errors that the user
-// can do something about are of type *Error, those of the go command *GoError.
+// Built is a program that has been compiled and checked, and where everything
+// in its image will be.
+type Built struct {
+	file   *os.File
+	size   int64
+	layout *Layout
+	info   *Info
+}
+
+// Build compiles the program and writes its image to w.
 func Build(ctx context.Context, w io.Writer, o Options) (*Image, error) {
+	b, err := Prepare(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	return b.Write(w)
+}
+
+// Prepare compiles the program. Errors that the user can do something about are
+// of type *Error, those of the go command *GoError.
+func Prepare(ctx context.Context, o Options) (*Built, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -41,56 +59,72 @@ func Build(ctx context.Context, w io.Writer, o Options) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	tmp, err := scratch()
+	tmp, err := os.MkdirTemp("", "eos-build-")
 	if err != nil {
 		return nil, err
 	}
+	// The linked program stays open, and can be read without its name.
 	defer os.RemoveAll(tmp)
 	path, err := src.compile(ctx, tmp, pattern)
 	if err != nil {
 		return nil, err
 	}
-	return convert(w, path, &o, t.version)
+	b := &Built{}
+	if err := b.open(path, &o, t.version); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
 }
 
-// convert makes the image of a linked program.
-func convert(w io.Writer, path string, o *Options, version string) (img *Image, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+// open reads the linked program and lays it out.
+func (b *Built) open(path string, o *Options, version string) (err error) {
+	if b.file, err = os.Open(path); err != nil {
+		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	fi, err := f.Stat()
+	fi, err := b.file.Stat()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p, err := readProgram(f, fi.Size())
+	b.size = fi.Size()
+	p, err := readProgram(b.file, b.size)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.gate(); err != nil {
-		return nil, err
+		return err
 	}
 	env, err := o.env()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	text, info, err := newInfo(f, o, version)
+	text, info, err := newInfo(b.file, o, version)
+	if err != nil {
+		return err
+	}
+	b.info = info
+	b.layout, err = layOut(p, o, env, text)
+	return err
+}
+
+// Write writes the image.
+func (b *Built) Write(w io.Writer) (*Image, error) {
+	mr, err := b.layout.write(w)
 	if err != nil {
 		return nil, err
 	}
-	l, err := layOut(p, o, env, text)
-	if err != nil {
-		return nil, err
+	return &Image{b.layout, b.info, mr}, nil
+}
+
+// WriteTo writes the program as it was linked, an ELF with its symbols.
+func (b *Built) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(w, io.NewSectionReader(b.file, 0, b.size))
+}
+
+// Close gives the program up.
+func (b *Built) Close() error {
+	if b.file == nil {
+		return nil
 	}
-	if o.ELF != nil {
-		if _, err := io.Copy(o.ELF, io.NewSectionReader(f, 0, fi.Size())); err != nil {
-			return nil, err
-		}
-	}
-	mr, err := l.write(w)
-	if err != nil {
-		return nil, err
-	}
-	return &Image{l, info, mr}, nil
+	return b.file.Close()
 }

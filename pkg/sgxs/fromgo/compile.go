@@ -2,7 +2,6 @@ package fromgo
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"slices"
 )
@@ -10,6 +9,10 @@ import (
 // compile links the program of pattern and returns the path of the ELF, below
 // dir.
 func (s *sources) compile(ctx context.Context, dir, pattern string) (string, error) {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", err
+	}
 	overlay, modCache, err := s.prepare(dir)
 	if err != nil {
 		return "", err
@@ -28,12 +31,3 @@ func (s *sources) compile(ctx context.Context, dir, pattern string) (string, err
 // linkFlags make a position-independent executable, with symbols for the scan
 // and without debug information, build ID, paths and version control.
 var linkFlags = []string{"-buildmode=pie", "-trimpath", "-buildvcs=false", "-ldflags=-w -buildid="}
-
-// scratch makes a directory for the files of a build. The caller removes it.
-func scratch() (string, error) {
-	dir, err := os.MkdirTemp("", "eos-build-")
-	if err != nil {
-		return "", err
-	}
-	return filepath.EvalSymlinks(dir)
-}

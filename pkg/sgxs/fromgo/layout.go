@@ -34,6 +34,9 @@ var regionNames = [...]string{
 
 func (k RegionKind) String() string { return regionNames[k] }
 
+// OfThread reports whether each thread has a region of this kind.
+func (k RegionKind) OfThread() bool { return k >= RegionTCS && k <= RegionExceptionStack }
+
 // Region is a run of pages of an image.
 type Region struct {
 	Kind     RegionKind

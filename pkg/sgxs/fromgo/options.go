@@ -2,7 +2,6 @@ package fromgo
 
 import (
 	"fmt"
-	"io"
 	"math/bits"
 	"strings"
 
@@ -24,12 +23,6 @@ type Options struct {
 	Env      []string // the environment, "KEY=value"; part of the measurement
 	Debug    bool     // the program may tell the host what it panics with
 	Unsized  bool     // leave the size open, for pkg/sgxs's Appender
-
-	// ELF, if not nil, gets the program as it was linked, with its symbols.
-	ELF io.Writer
-	// Output, if not nil, gets what the go command says while it works, such
-	// as what it downloads.
-	Output io.Writer
 }
 
 // The defaults of the command line.

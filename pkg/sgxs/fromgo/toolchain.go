@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // toolchain is a Go tool chain, and how to call it.
@@ -125,6 +126,9 @@ func run(ctx context.Context, dir string, env []string, tool string, args ...str
 	var stdout, stderr bytes.Buffer
 	c := exec.CommandContext(ctx, tool, args...)
 	c.Dir, c.Env, c.Stdout, c.Stderr = dir, env, &stdout, &stderr
+	// Interrupted, the go command removes its temporary files.
+	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
+	c.WaitDelay = 5 * time.Second
 	if err := c.Run(); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
