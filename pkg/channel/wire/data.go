@@ -55,7 +55,12 @@ const (
 	HeaderSize = 5         // of a message
 	MaxData    = 1 << 20   // payload of a TcpData
 	MaxControl = 1024      // any other message, with its header
-	Window     = 256 << 10 // credit at the start, for each direction of a connection
+	Window     = 256 << 10 // most that may be under way in one direction of a connection
+
+	// FirstWindow is what the host may send on a new connection. It is small, so that
+	// thousands of idle connections bind little memory of an enclave; the enclave lets
+	// it grow for those that have much to say.
+	FirstWindow = 16 << 10
 )
 
 // Bounds of ids.

@@ -20,7 +20,7 @@
 //	0x10 TcpListen     enclave  outbound     "host:port\n<backlog>", backlog in decimal
 //	0x11 TcpListening  host     outbound     "ip:port": where the enclave may say that it listens
 //	0x12 TcpFin        both     connection   empty: no more data from this side
-//	0x13 TcpCredit     both     connection   u32 bytes that the reader has consumed, not 0
+//	0x13 TcpCredit     both     connection   u32 further bytes that the other side may send, not 0
 //	0x14 TcpError      host     any          i32 errno of Linux, not 0; then a text for people
 //
 // Ids from 1 to 0x3fffffff are connections that the host has accepted, chosen by the
@@ -30,8 +30,15 @@
 // direction, hold back a fast sender, nor say why a connection failed. TcpNew and
 // TcpConnected tell both addresses and the listener, which it leaves out.
 //
-// Credit: at the start each side may send Window bytes of TcpData on a connection,
-// and then as many as the other side's TcpCredit gives back. Who sends more lies.
+// Credit: at the start the enclave may send Window bytes of TcpData on a connection
+// and the host FirstWindow bytes; after that as many as the other side's TcpCredit
+// grants. The host grants what its socket has taken, the enclave what its program has
+// read, or more to let the window grow. Who sends more than was granted lies, and so
+// does who grants so much that more than Window bytes could be under way.
+//
+// The end of an id: the host ends it by exactly one TcpClose or TcpError, the
+// enclave by exactly one TcpClose, in any order; after both it is free. A side that has ended
+// an id ignores what still comes for it, but for the other's end.
 //
 // # RPC channel
 //

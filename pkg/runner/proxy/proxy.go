@@ -1,0 +1,380 @@
+//go:build linux
+
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/enclaveos/eos/pkg/channel"
+	"github.com/enclaveos/eos/pkg/channel/wire"
+)
+
+// Options say how a data plane behaves. The zero value is a good one.
+type Options struct {
+	// Capacity of each ring in bytes; 0 is DefaultCapacity.
+	Capacity uint64
+	// Publish maps ports that the program listens on to addresses of the host.
+	Publish []Publish
+	// MaxConns is how many connections are open at a time; 0 is DefaultMaxConns.
+	// Further ones wait in their listener's backlog.
+	MaxConns int
+	// Resolver is the host's resolver; nil is net.DefaultResolver.
+	Resolver *net.Resolver
+	// Listening is called for each listener with the address that the program asked
+	// for and the one that it got. It must not call the Proxy.
+	Listening func(asked, got string)
+}
+
+// Defaults of Options.
+const (
+	DefaultCapacity = 4 << 20
+	DefaultMaxConns = 16384
+)
+
+// maxIDs bounds the ids that the enclave has not closed, with the dead ones among
+// them: a program that never closes has lost.
+const maxIDs = 1 << 17
+
+// lingerTime is how long data that a program has left behind a closed connection may
+// take to reach the client.
+const lingerTime = 60 * time.Second
+
+// Proxy is a data plane. Its methods may be called from several goroutines, but Poll
+// from one at a time.
+type Proxy struct {
+	opt            Options
+	ctx            context.Context
+	cancel         context.CancelFunc
+	e2hMem, h2eMem *channel.Memory
+	epoll, event   int
+
+	waiting     atomic.Bool // a Poll is in epoll_wait, or about to be
+	interrupted atomic.Bool
+
+	mu        sync.Mutex
+	e2h       channel.Consumer
+	h2e       channel.Producer
+	ids       map[uint32]*sock
+	slots     []*sock  // by the index that epoll tells
+	free      []uint32 // free slots
+	ready     []*sock  // who has something for the enclave, a queue
+	readyHead int
+	done      []func() // results of goroutines, to be taken by whoever moves data
+	lingering map[*sock]time.Time
+	paused    []*sock // listeners that wait for a connection to end
+	conns     int
+	nextID    uint32
+	blocked   uint64 // bytes of room in h2e that the head of ready waits for
+	announced uint64 // h2e bytes that the last Poll has told of
+	closed    bool
+	err       error
+	stats     Stats
+	control   [wire.MaxControl]byte
+	message   []byte // scratch for messages to the enclave
+
+	events [256]unix.EpollEvent // of Poll alone
+}
+
+// Stats are what a Proxy has done.
+type Stats struct {
+	Accepted, Connected, Failed uint64 // connections
+	Open, Peak                  int    // connections
+	In, Out                     uint64 // payload bytes to and from the enclave
+	RingIn, RingOut             uint64 // ring bytes to and from the enclave
+	Polls, Waits                uint64 // calls of Poll; waits in the kernel
+	Full                        uint64 // times that the ring to the enclave was full
+}
+
+// New makes a data plane with its two rings.
+func New(o Options) (*Proxy, error) {
+	if o.Capacity == 0 {
+		o.Capacity = DefaultCapacity
+	}
+	if o.MaxConns <= 0 {
+		o.MaxConns = DefaultMaxConns
+	}
+	if o.Resolver == nil {
+		o.Resolver = net.DefaultResolver
+	}
+	p := &Proxy{opt: o, ids: map[uint32]*sock{}, lingering: map[*sock]time.Time{}, epoll: -1, event: -1}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	var err error
+	if p.e2hMem, err = channel.NewMemory(o.Capacity); err == nil {
+		p.h2eMem, err = channel.NewMemory(o.Capacity)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("proxy: rings of %d bytes: %w", o.Capacity, err)
+	}
+	if s := p.e2h.Init(p.e2hMem.Header, p.e2hMem.Bytes, o.Capacity); s != channel.OK {
+		return nil, s
+	}
+	if s := p.h2e.Init(p.h2eMem.Header, p.h2eMem.Bytes, o.Capacity); s != channel.OK {
+		return nil, s
+	}
+	if p.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("proxy: epoll: %w", err)
+	}
+	if p.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		unix.Close(p.epoll)
+		return nil, fmt.Errorf("proxy: eventfd: %w", err)
+	}
+	// Slot 0 is the eventfd. It is edge-triggered, so nobody has to read it.
+	p.slots = []*sock{nil}
+	e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}
+	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, p.event, &e); err != nil {
+		unix.Close(p.epoll)
+		unix.Close(p.event)
+		return nil, fmt.Errorf("proxy: epoll: %w", err)
+	}
+	return p, nil
+}
+
+// Rings are the memories of the two rings: from the enclave, to the enclave.
+func (p *Proxy) Rings() (e2h, h2e *channel.Memory) { return p.e2hMem, p.h2eMem }
+
+// Err is why the data plane has ended, or nil. After Close it is still that.
+func (p *Proxy) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// Stats are the figures so far.
+func (p *Proxy) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.stats
+	s.Open = p.conns
+	s.RingIn, s.RingOut = p.h2e.Written(), p.e2h.Read()
+	return s
+}
+
+// Flush takes everything that the enclave has written and gives it to the sockets as
+// far as they take it; what they do not take stays in their buffers. It never
+// blocks. It tells whether it has put messages for the enclave into the ring.
+func (p *Proxy) Flush() (more bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := p.h2e.Written()
+	p.work()
+	if p.h2e.Written() == before {
+		return false
+	}
+	if p.waiting.Load() {
+		p.kick()
+	}
+	return true
+}
+
+// Poll does what Flush does, then waits until there is something for the enclave,
+// until Interrupt is called, or until the timeout is over (below 0: none).
+func (p *Proxy) Poll(timeout time.Duration) {
+	var deadline time.Time
+	if timeout > 0 {
+		deadline = time.Now().Add(timeout)
+	}
+	p.mu.Lock()
+	p.stats.Polls++
+	polled := false
+	for {
+		p.work()
+		if p.h2e.Written() != p.announced || p.err != nil || p.closed {
+			break
+		}
+		if timeout == 0 && polled {
+			break
+		}
+		wait := waitTime(timeout, deadline)
+		if len(p.lingering) > 0 && (wait < 0 || wait > 1000) {
+			wait = 1000
+		}
+		if len(p.paused) > 0 && p.conns < p.opt.MaxConns && (wait < 0 || wait > 100) {
+			wait = 100 // the host was out of something; nobody tells when it is back
+		}
+		if p.interrupted.Load() {
+			wait = 0
+		}
+		p.waiting.Store(true)
+		if p.interrupted.Load() { // again, after waiting was shown
+			wait = 0
+		}
+		if wait != 0 {
+			p.stats.Waits++
+		}
+		p.mu.Unlock()
+		n, err := epollWait(p.epoll, p.events[:], wait)
+		p.waiting.Store(false)
+		p.mu.Lock()
+		if err != nil {
+			p.fail(fmt.Errorf("proxy: epoll_wait: %w", err))
+			break
+		}
+		if !p.closed {
+			for i := range p.events[:n] {
+				p.event1(&p.events[i])
+			}
+		}
+		if len(p.lingering) > 0 {
+			p.endLingering(time.Now())
+		}
+		if len(p.paused) > 0 && p.conns < p.opt.MaxConns {
+			p.resume()
+		}
+		polled = true
+		if p.interrupted.Swap(false) || timeout > 0 && n == 0 && !time.Now().Before(deadline) {
+			p.work()
+			break
+		}
+	}
+	p.announced = p.h2e.Written()
+	p.mu.Unlock()
+}
+
+// waitTime is what epoll_wait wants: milliseconds, rounded up as the Go runtime does.
+func waitTime(timeout time.Duration, deadline time.Time) int {
+	switch {
+	case timeout < 0:
+		return -1
+	case timeout == 0:
+		return 0
+	}
+	left := time.Until(deadline)
+	if left <= 0 {
+		return 0
+	}
+	return int(min((left+time.Millisecond-1)/time.Millisecond, 1<<30))
+}
+
+// Interrupt makes the Poll that runs, or else the next one, return at once.
+func (p *Proxy) Interrupt() {
+	p.interrupted.Store(true)
+	if p.waiting.Load() {
+		p.kick()
+	}
+}
+
+// kick ends an epoll_wait.
+func (p *Proxy) kick() { unix.Write(p.event, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+
+// later hands the result of a goroutine to whoever moves data next.
+func (p *Proxy) later(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.done = append(p.done, f)
+		p.kick()
+	}
+}
+
+// work is all that can be done without waiting: take what goroutines have found out,
+// drain the enclave's ring, fill the enclave's ring.
+func (p *Proxy) work() {
+	if p.err != nil || p.closed {
+		return
+	}
+	for len(p.done) > 0 {
+		todo := p.done
+		p.done = nil
+		for _, f := range todo {
+			f()
+		}
+	}
+	p.drain()
+	p.fill()
+}
+
+// fail ends the data plane: the first reason stays.
+func (p *Proxy) fail(err error) {
+	if p.err != nil {
+		return
+	}
+	p.err = err
+	p.e2h.Kill(channel.ErrClosed)
+	p.h2e.Kill(channel.ErrClosed)
+	p.closeAll()
+}
+
+// lie ends the data plane for what the enclave did.
+func (p *Proxy) lie(s channel.Status, what string, args ...any) {
+	p.fail(fmt.Errorf("proxy: the enclave broke the rules of the data channel: %w: %s", s, fmt.Sprintf(what, args...)))
+}
+
+func (p *Proxy) closeAll() {
+	for _, c := range p.slots {
+		if c != nil {
+			unix.Close(c.fd)
+			c.fd = -1
+		}
+	}
+	p.slots, p.free, p.ready, p.readyHead, p.done, p.paused = p.slots[:1], nil, nil, 0, nil, nil
+	clear(p.ids)
+	clear(p.lingering)
+	p.conns = 0
+}
+
+// Close ends the data plane when the program has ended: what the program has written
+// still reaches the clients, for at most grace. The error is the one of Err.
+func (p *Proxy) Close(grace time.Duration) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return p.err
+	}
+	deadline := time.Now().Add(grace)
+	if p.err == nil {
+		p.drain()
+	}
+	for _, c := range p.slots {
+		if c != nil && c.kind == kindListener {
+			p.closeFD(c)
+		}
+	}
+	var events [64]unix.EpollEvent
+	for p.err == nil && p.unsent() {
+		wait := waitTime(grace, deadline)
+		if wait <= 0 {
+			break
+		}
+		n, err := epollWait(p.epoll, events[:], wait)
+		if err != nil {
+			break
+		}
+		for i := range events[:n] {
+			if c := p.bySlot(&events[i]); c != nil && c.kind == kindConn {
+				c.writable = true
+				p.flushOut(c)
+			}
+		}
+	}
+	p.closed = true
+	p.cancel()
+	p.closeAll()
+	p.e2h.Kill(channel.ErrClosed)
+	p.h2e.Kill(channel.ErrClosed)
+	for p.waiting.Load() { // a Poll is still there: it must not wait on a descriptor of somebody else's
+		p.kick()
+		p.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		p.mu.Lock()
+	}
+	unix.Close(p.epoll)
+	unix.Close(p.event)
+	return p.err
+}
+
+// unsent tells whether a socket still has to take something.
+func (p *Proxy) unsent() bool {
+	for _, c := range p.slots {
+		if c != nil && c.kind == kindConn && c.outLen() > 0 {
+			return true
+		}
+	}
+	return false
+}
