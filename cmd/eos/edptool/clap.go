@@ -28,6 +28,7 @@ type arg struct {
 	many     bool   // a positional argument that takes all that follow
 	initial  string // default
 	check    func(string) error
+	oneOf    []string // the only values, if not nil
 	help     string
 }
 
@@ -120,13 +121,13 @@ func (c *command) read(g given, args []string) *usageError {
 // option reads one argument that starts with a dash and returns the option that
 // still wants a value.
 func (c *command) option(g given, word string) (*arg, *usageError) {
-	if long, ok := strings.CutPrefix(word, "--"); ok {
-		long, value, given := strings.Cut(long, "=")
+	if strings.HasPrefix(word, "--") { // or more dashes, and any number of "="
+		long, value, given := strings.Cut(strings.TrimLeft(word, "-"), "=")
 		a := c.find(func(a *arg) bool { return a.long == long && long != "" })
 		if a == nil {
 			return nil, c.unknownLong(g, long)
 		}
-		return c.found(g, a, value, given) // a flag's value is ignored
+		return c.found(g, a, strings.TrimLeft(value, "="), given) // a flag's value is ignored
 	}
 	for i := 1; i < len(word); i++ {
 		a := c.find(func(a *arg) bool { return a.short == word[i] })
@@ -134,7 +135,7 @@ func (c *command) option(g given, word string) (*arg, *usageError) {
 			return nil, c.unknown(g, "-"+string([]rune(word[i:])[0]))
 		}
 		if rest := word[i+1:]; a.value != "" {
-			return c.found(g, a, strings.TrimPrefix(rest, "="), rest != "")
+			return c.found(g, a, strings.TrimLeft(rest, "="), rest != "")
 		}
 		if _, err := c.found(g, a, "", false); err != nil {
 			return nil, err
@@ -219,6 +220,8 @@ func (c *command) validate(g given) *usageError {
 		switch {
 		case a.value != "" && g.has(a.name) && !ok:
 			return c.refuse(g, "The argument '%s' requires a value but none was supplied", a)
+		case ok && a.oneOf != nil && !slices.Contains(a.oneOf, v):
+			return c.notOneOf(g, a, v)
 		case ok && a.check != nil && a.check(v) != nil:
 			return &usageError{text: fmt.Sprintf("error: Invalid value for '%s': %s", a, a.check(v))}
 		case g.times[a.name] > 1:
@@ -347,6 +350,9 @@ func helpList(b *strings.Builder, title string, args []arg) {
 		help := a.help
 		if a.initial != "" {
 			help += " [default: " + a.initial + "]"
+		}
+		if a.oneOf != nil {
+			help += " [possible values: " + strings.Join(a.oneOf, ", ") + "]"
 		}
 		// Help that is too long for a narrow column goes below.
 		if taken := longest + 12; 5*taken > 2*helpWidth && taken <= helpWidth && len(help) > helpWidth-taken {

@@ -200,7 +200,10 @@ func TestELF2SGXSErrors(t *testing.T) {
 		{"text -H 0 -S 0", "ERROR: Loading ELF file: Did not find ELF magic number\n"},
 		{"p.elf -H 0 -S 0 -t 4294967296", "ERROR: 4294967296 threads do not fit into the address space\n"},
 		{"p.elf -H 0 -S 0 -o no/dir.sgxs", "ERROR: Writing output file no/dir.sgxs: no such file or directory\n"},
-		{"p.elf -H 0 -S 0 -o .", "ERROR: Writing output file "},
+		{"p.elf -H 0 -S 0 -o .", "ERROR: Writing output file .: is a directory\n"},
+		// Of several faults those of the program come first.
+		{"text -H 0 -S 0 -o no/dir.sgxs", "ERROR: Loading ELF file: Did not find ELF magic number\n"},
+		{"p.elf -H 1 -S 0 -o no/dir.sgxs", "ERROR: The given offset is not a multiple of the page size.\n"},
 	} {
 		rc, stdout, stderr := runIn(t, dir, elf2sgxsName, strings.Fields(x.args)...)
 		if rc != 1 || !strings.HasPrefix(stdout, x.want) || strings.Count(stdout, "ERROR") != 1 || stderr != "" {

@@ -14,45 +14,60 @@ import (
 
 // writeOutput makes the file at path from what fill writes, whole or not at
 // all: a failed run leaves what was there. Devices and pipes are written
-// directly.
+// directly. A path that cannot be written to is an error only when fill has
+// something to write, so that a fault of the input is told first.
 func writeOutput(path string, fill func(io.Writer) error) error {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
-	perm := fs.FileMode(0o666)
 	fi, err := os.Stat(path)
 	if err == nil && !fi.Mode().IsRegular() {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			return errOutput(path, err)
+		out := outFile{path: path, flag: os.O_WRONLY}
+		err := fill(&out)
+		if cerr := out.close(); err == nil {
+			err = cerr
 		}
-		return errors.Join(fill(f), f.Close())
+		return errOutput(path, &out, err)
 	}
-	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()[:8])
-	defer removeOnSignal(temp)() // before there is something to remove
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
-	if err != nil {
-		return errOutput(path, err)
+	out := outFile{path: filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()[:8]), flag: os.O_WRONLY | os.O_CREATE | os.O_EXCL}
+	defer removeOnSignal(out.path)() // before there is something to remove
+	err = fill(&out)
+	if fi != nil && out.f != nil && err == nil {
+		err = out.f.Chmod(fi.Mode().Perm())
 	}
-	err = fill(f)
-	if fi != nil && err == nil {
-		err = f.Chmod(fi.Mode().Perm())
-	}
-	if cerr := f.Close(); err == nil {
+	if cerr := out.close(); err == nil {
 		err = cerr
 	}
 	if err == nil {
-		err = os.Rename(temp, path)
+		err = os.Rename(out.path, path)
 	}
-	if err != nil {
-		os.Remove(temp)
-		var p *fs.PathError
-		var l *os.LinkError
-		if errors.As(err, &p) || errors.As(err, &l) {
-			return errOutput(path, err)
+	if err != nil && out.f != nil {
+		os.Remove(out.path)
+	}
+	return errOutput(path, &out, err)
+}
+
+// outFile is a file that is opened at the first write.
+type outFile struct {
+	path string
+	flag int
+	f    *os.File
+}
+
+func (o *outFile) Write(b []byte) (n int, err error) {
+	if o.f == nil {
+		if o.f, err = os.OpenFile(o.path, o.flag, 0o666); err != nil {
+			return 0, err
 		}
 	}
-	return err
+	return o.f.Write(b)
+}
+
+func (o *outFile) close() error {
+	if o.f == nil {
+		return nil
+	}
+	return o.f.Close()
 }
 
 // removeOnSignal removes a file, and ends the program, if it is interrupted
@@ -76,15 +91,18 @@ func removeOnSignal(path string) (done func()) {
 	}
 }
 
-// errOutput names the output instead of a temporary file.
-func errOutput(path string, err error) error {
+// errOutput names the output, instead of a temporary file, in an error of the
+// output; others stay.
+func errOutput(path string, out *outFile, err error) error {
 	var p *fs.PathError
 	var l *os.LinkError
 	switch {
-	case errors.As(err, &p):
+	case errors.As(err, &p) && p.Path == out.path:
 		err = p.Err
-	case errors.As(err, &l):
+	case errors.As(err, &l) && l.Old == out.path:
 		err = l.Err
+	default:
+		return err
 	}
 	return fmt.Errorf("Writing output file %s: %w", path, err)
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -21,7 +20,7 @@ var infoCommand = command{
 	name:  "sgxs-info",
 	about: "Parses SGXS files for further analysis",
 	args: []arg{
-		{name: "mode", required: true, help: " [possible values: " + strings.Join(infoModes, ", ") + "]"},
+		{name: "mode", required: true, oneOf: infoModes},
 		{name: "file", required: true},
 	},
 }
@@ -32,15 +31,8 @@ func sgxsInfo(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if done {
 		return code
 	}
-	mode := g.get("mode", "")
-	if !slices.Contains(infoModes, mode) {
-		fmt.Fprintf(stderr, "error: '%s' isn't a valid value for '<mode>'\n\t[possible values: %s]\n\n\n"+
-			"USAGE:\n    sgxs-info <mode> <file>\n\nFor more information try --help\n",
-			mode, strings.Join(slices.Sorted(slices.Values(infoModes)), ", "))
-		return 1
-	}
 	out := bufio.NewWriterSize(stdout, 256<<10)
-	err := infoFile(out, mode, g.get("file", ""))
+	err := infoFile(out, g.get("mode", ""), g.get("file", ""))
 	if ferr := out.Flush(); err == nil {
 		err = ferr
 	}
