@@ -32,7 +32,7 @@ var arrows = []struct {
 	{"pkg/runner/platform/platformtest", "pkg/sgx pkg/sgx/cmac pkg/sgxs pkg/sign pkg/runner/platform", "the suite builds, signs and enters small enclaves"},
 	{"pkg/runner/platform/softsgx/microcode", "pkg/sgx pkg/sgx/cmac pkg/sign pkg/runner/platform", "EINIT verifies SIGSTRUCT, EREPORT makes a MAC"},
 	{"pkg/runner/platform/softsgx", "pkg/sgx pkg/runner/platform pkg/runner/platform/softsgx/microcode", "execution of what the rules allow"},
-	{"pkg/runner", "pkg/sgx pkg/sgxs pkg/sign pkg/runner/platform", "loading: a stream and a signature onto a platform"},
+	{"pkg/runner", "pkg/sgx pkg/sgxs pkg/sign pkg/wall pkg/runner/platform", "loading: a stream and a signature, made to the kind of image, onto a platform"},
 	{"pkg/runner/edp", "pkg/sgx pkg/runner pkg/runner/platform", "the Fortanix ABI served to a loaded enclave"},
 	{"pkg/channel", "", "both sides of a ring import it, one of them inside the Go runtime"},
 	{"pkg/channel/wire", "", "messages are bytes; both sides parse them"},

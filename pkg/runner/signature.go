@@ -13,6 +13,7 @@ import (
 	"github.com/enclaveos/eos/pkg/sgx"
 	"github.com/enclaveos/eos/pkg/sgxs"
 	"github.com/enclaveos/eos/pkg/sign"
+	"github.com/enclaveos/eos/pkg/wall"
 )
 
 // SignatureKind says where the SIGSTRUCT of an image comes from.
@@ -117,39 +118,57 @@ func ReadSignature(path string) (*sgx.SigStruct, error) {
 }
 
 // DummySignature measures the image and signs it with our public debug key, for
-// a debug enclave with all features of the processor that fit its SSA frames.
+// a debug enclave with all features of the processor that fit its SSA frames. A Go
+// program gets EXINFO, too, by which it tells a nil dereference from other faults.
 func DummySignature(image io.Reader, caps platform.Caps) (*sgx.SigStruct, error) {
-	var header headerSniffer
-	mr, err := sgxs.Measure(io.TeeReader(image, &header))
+	var head headSniffer
+	mr, err := sgxs.Measure(io.TeeReader(image, &head))
 	if err != nil {
 		if errors.Is(err, sgxs.ErrUnsized) {
 			return nil, ErrUnsized
 		}
 		return nil, err
 	}
-	h, err := sgxs.NewReader(&header).Next()
+	r := sgxs.NewReader(&head)
+	h, err := r.Next()
 	if err != nil {
 		return nil, err
 	}
-	sig, err := sign.Dummy(mr, XFRMFor(caps, h.SSAFrameSize))
+	var misc sgx.MiscSelect
+	if beginsWithBoot(r) {
+		misc = caps.MiscSelect & sgx.MiscEXINFO
+	}
+	sig, err := sign.DummyWithMisc(mr, XFRMFor(caps, h.SSAFrameSize), misc)
 	if err != nil {
 		return nil, fmt.Errorf("making the dummy signature: %w", err)
 	}
 	return sig, nil
 }
 
-// headerSniffer keeps the first record of what is written to it, for reading.
-type headerSniffer struct{ b []byte }
+// beginsWithBoot reports whether what follows the stream's header is the boot page
+// of a Go program.
+func beginsWithBoot(r *sgxs.Reader) bool {
+	page, err := r.Next()
+	if err != nil || page.Kind != sgxs.KindEAdd || page.Offset != wall.BootOff {
+		return false
+	}
+	chunk, err := r.Next()
+	return err == nil && chunk.Kind == sgxs.KindEExtend && chunk.Offset == wall.BootOff && wall.IsBoot(chunk.Data)
+}
 
-func (h *headerSniffer) Write(p []byte) (int, error) {
-	const header = 64
-	if room := header - len(h.b); room > 0 {
+// headSniffer keeps the first records of what is written to it, for reading: the
+// header, the first page's, and its first chunk.
+type headSniffer struct{ b []byte }
+
+func (h *headSniffer) Write(p []byte) (int, error) {
+	const head = 64 + 64 + 64 + sgx.ChunkSize
+	if room := head - len(h.b); room > 0 {
 		h.b = append(h.b, p[:min(room, len(p))]...)
 	}
 	return len(p), nil
 }
 
-func (h *headerSniffer) Read(p []byte) (int, error) {
+func (h *headSniffer) Read(p []byte) (int, error) {
 	if len(h.b) == 0 {
 		return 0, io.EOF
 	}

@@ -37,7 +37,13 @@ func DebugKey() *rsa.PrivateKey { return debugKey() }
 // a processor without CET has it reserved, so that it must be zero there. The
 // same input gives the same bytes.
 func Dummy(mr sgx.Measurement, xfrm sgx.XFRM) (*sgx.SigStruct, error) {
+	return DummyWithMisc(mr, xfrm, 0)
+}
+
+// DummyWithMisc is Dummy with another MISCSELECT.
+func DummyWithMisc(mr sgx.Measurement, xfrm sgx.XFRM, misc sgx.MiscSelect) (*sgx.SigStruct, error) {
 	s := &sgx.SigStruct{
+		MiscSelect:    misc,
 		Date:          DefaultDate,
 		MiscMask:      ^uint32(0),
 		Attributes:    sgx.Attributes{Flags: sgx.AttrDebug | sgx.AttrMode64Bit, XFRM: xfrm},

@@ -28,6 +28,9 @@ func Load(p platform.Platform, image io.Reader, sig *sgx.SigStruct, o runner.Loa
 		return nil, err
 	}
 	o.BaseAddr = boot.Base
+	if err := wants(p.Caps(), sig, &o); err != nil {
+		return nil, err
+	}
 	e, err := runner.Load(p, io.MultiReader(&head, image), sig, o)
 	if err != nil {
 		return nil, err
@@ -55,4 +58,29 @@ func newEnclave(e *runner.Enclave, boot *wall.Boot) (*Enclave, error) {
 	}
 	e.TCS = tcs
 	return &Enclave{e, boot}, nil
+}
+
+// wants adds to o what the kernel of a Go image needs, as far as the signature leaves
+// it open: AVX, which Go's cryptography is built for, and the facts of page faults.
+func wants(caps platform.Caps, sig *sgx.SigStruct, o *runner.LoadOptions) error {
+	a := sig.Attributes
+	if o.Attributes != nil {
+		a = *o.Attributes
+	}
+	misc := sig.MiscSelect & caps.MiscSelect
+	if o.MiscSelect != nil {
+		misc = *o.MiscSelect
+	}
+	const xfrm = sgx.XFRMLegacy | sgx.XFRMAVX
+	if lack := xfrm &^ (a.XFRM | ^sig.AttributeMask.XFRM); lack != 0 {
+		return fmt.Errorf("the signature forbids XFRM %v, which Go programs need: sign with --xfrm legacy,avx", lack)
+	}
+	if lack := xfrm &^ caps.XFRM; lack != 0 {
+		return fmt.Errorf("the platform lacks XFRM %v, which Go programs need", lack)
+	}
+	a = a.And(sgx.Attributes{Flags: caps.Attributes &^ sgx.AttrInit, XFRM: caps.XFRM})
+	a.XFRM |= xfrm
+	misc |= sgx.MiscEXINFO & caps.MiscSelect &^ sgx.MiscSelect(sig.MiscMask)
+	o.Attributes, o.MiscSelect = &a, &misc
+	return nil
 }
