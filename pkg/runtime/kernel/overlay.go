@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	ring "github.com/enclaveos/eos/pkg/channel"
+	"github.com/enclaveos/eos/pkg/channel/wire"
 	"github.com/enclaveos/eos/pkg/wall"
 )
 
@@ -23,22 +25,31 @@ type File struct {
 }
 
 const (
-	kernelPath = "internal/runtime/eoskernel"
-	wallPath   = "internal/runtime/eoswall"
+	kernelPath  = "internal/runtime/eoskernel"
+	wallPath    = "internal/runtime/eoswall"
+	channelPath = "internal/runtime/eoschannel"
+	wirePath    = "internal/runtime/eoswire"
 )
 
 // Overlay returns all files that make the Go runtime of an image contain this
 // kernel, besides the changes of the runtime's own files.
 func Overlay() ([]File, error) {
-	files, err := carry(wall.Source, ".", wallPath)
-	if err != nil {
-		return nil, err
+	var files []File
+	for _, p := range []struct {
+		src  fs.FS
+		path string
+	}{
+		{wall.Source, wallPath},
+		{ring.Source, channelPath},
+		{wire.Source, wirePath},
+		{source, kernelPath},
+	} {
+		f, err := carry(p.src, p.path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f...)
 	}
-	k, err := carry(source, ".", kernelPath)
-	if err != nil {
-		return nil, err
-	}
-	files = append(files, k...)
 	for _, f := range []struct{ name, path string }{
 		{"overlay/machine.go.txt", kernelPath + "/machine.go"},
 		{"overlay/eos.go.txt", "runtime/eos.go"},
@@ -53,9 +64,9 @@ func Overlay() ([]File, error) {
 	return files, nil
 }
 
-// carry takes the Go files of a directory to another import path.
-func carry(src fs.FS, dir, to string) ([]File, error) {
-	entries, err := fs.ReadDir(src, dir)
+// carry takes the Go files of a package to another import path.
+func carry(src fs.FS, to string) ([]File, error) {
+	entries, err := fs.ReadDir(src, ".")
 	if err != nil {
 		return nil, fmt.Errorf("kernel: %w", err)
 	}
@@ -78,7 +89,11 @@ func carry(src fs.FS, dir, to string) ([]File, error) {
 var renames = strings.NewReplacer(
 	"\npackage kernel\n", "\npackage eoskernel\n",
 	"\npackage wall\n", "\npackage eoswall\n",
+	"\npackage channel\n", "\npackage eoschannel\n",
+	"\npackage wire\n", "\npackage eoswire\n",
 	`wall "github.com/enclaveos/eos/pkg/wall"`, `wall "`+wallPath+`"`,
+	`ring "github.com/enclaveos/eos/pkg/channel"`, `ring "`+channelPath+`"`,
+	`wire "github.com/enclaveos/eos/pkg/channel/wire"`, `wire "`+wirePath+`"`,
 )
 
 func rename(text string) string {

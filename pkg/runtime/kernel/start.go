@@ -59,7 +59,7 @@ func enter(t *thread, ecall, a1 uint64) (action, value uint64) {
 func refusal(r wall.Refusal) uint64 { return uint64(r) }
 
 // whileAlive is initChannel before the program starts.
-func whileAlive(c *channel, desc uint64) wall.Refusal {
+func whileAlive(c *pair, desc uint64) wall.Refusal {
 	if atomic.LoadUint32(&started) != 0 || atomic.LoadUint32(&stopping) != 0 {
 		return wall.RefusedState
 	}

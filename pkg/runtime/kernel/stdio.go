@@ -1,6 +1,11 @@
 package kernel
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	ring "github.com/enclaveos/eos/pkg/channel"
+	wire "github.com/enclaveos/eos/pkg/channel/wire"
+)
 
 // stdioWrite sends bytes to the host's stdout or stderr.
 func stdioWrite(t *thread, stream, p, size uint64) uint64 {
@@ -8,7 +13,7 @@ func stdioWrite(t *thread, stream, p, size uint64) uint64 {
 	for done := uint64(0); done < size; {
 		n := min(size-done, limit)
 		var r request
-		r.begin(0, methodStdioWrite, 4+n)
+		r.begin(0, wire.StdioWrite, 4+n)
 		r.put(stream, 4)
 		if !r.send(p+done, n) {
 			return errIO
@@ -54,7 +59,7 @@ func stdinAsk(t *thread, p, size uint64) uint64 {
 	id := uint64(t.idx) | 1<<8
 	if stdinAsked == 0 {
 		var r request
-		r.begin(id, methodStdioRead, 4)
+		r.begin(id, wire.StdioRead, 4)
 		r.put(size, 4)
 		if !r.send(p, 0) {
 			return errIO
@@ -62,36 +67,38 @@ func stdinAsk(t *thread, p, size uint64) uint64 {
 		stdinAsked = id
 	}
 	for {
-		n := rpc.available()
-		if atomic.LoadUint32(&rpc.state) != channelReady {
+		switch s := rpcIn.Next(); {
+		case s == ring.OK:
+			return stdinTake(p, size)
+		case s != ring.ErrEmpty:
 			return errIO
-		}
-		if n >= frameHeader+responseHeader {
-			return stdinTake(p, size, n)
 		}
 		if t.deliverable() {
 			return errIntr
 		}
-		t.park(forever, 0)
+		if rpcIn.PreparePark() {
+			t.park(forever, 0)
+		}
+		rpcIn.CancelPark()
 	}
 }
 
-// stdinTake reads the answer, of which avail bytes and more are there. What does
-// not fit it is a lie and ends the channel.
-func stdinTake(p, size, avail uint64) uint64 {
-	var h [frameHeader + responseHeader]byte
-	rpc.get(rpc.consumed, addrOf(&h), frameHeader+responseHeader)
-	length := le(h[0:4])
-	n := le(h[16:20])
-	if le(h[4:12]) != stdinAsked || length != responseHeader+n || n > size || n > avail-frameHeader-responseHeader {
-		atomic.StoreUint32(&rpc.state, channelEnded)
+// stdinTake reads the answer. What does not fit the request is a lie and ends the
+// channel.
+func stdinTake(p, size uint64) uint64 {
+	var h [wire.ResponseSize]byte
+	n := rpcIn.Len() - wire.ResponseSize
+	if rpcIn.Copy(h[:], 0) != len(h) || le(h[0:8]) != stdinAsked || le(h[12:16]) != n || n > size {
+		rpcIn.Kill(ring.ErrMessage)
 		return errIO
 	}
-	rpc.get(rpc.consumed+frameHeader+responseHeader, p, n)
-	rpc.consumed += frameHeader + length
-	store(rpc.h2eHead+ringTail, rpc.consumed)
+	if n != 0 {
+		rpcIn.Copy(span(p, n), wire.ResponseSize)
+	}
+	rpcIn.Advance()
+	rpcIn.Release()
 	stdinAsked = 0
-	if le(h[12:16]) != 0 {
+	if le(h[8:12]) != uint64(wire.StatusOK) {
 		return errIO
 	}
 	return n
@@ -127,7 +134,7 @@ func say(before string, n uint64, after string) {
 // sendStats tells the host how much was used, at the end.
 func sendStats() {
 	var r request
-	r.begin(0, methodStats, 6*8)
+	r.begin(0, wire.Stats, 6*8)
 	b := boot()
 	for _, v := range [...]uint64{
 		mem.live * pageSize,

@@ -195,6 +195,9 @@ func trap(f *frame, t *thread) uint64 {
 		}
 		return errBadF
 	case sysIoctl:
+		if r, ok := sockCall(t, f); ok {
+			return r
+		}
 		return errNotTTY
 	case sysAccess:
 		return access(f.di)
