@@ -22,6 +22,7 @@ func sgxsDir(t *testing.T) string {
 	}
 	head := []byte("UNSIZED\x00")
 	page := append(append([]byte("EADD\x00\x00\x00\x00"), make([]byte, 8)...), 3, 2)
+	create := append([]byte("ECREATE\x00"), 1, 0, 0, 0, 0, 0x10)
 	unmeasured := append([]byte("UNMEASRD"), make([]byte, 312)...)
 	record := func(b []byte) []byte { return append(bytes.Clone(b), make([]byte, 64-len(b))...) }
 	for name, b := range map[string][]byte{
@@ -35,6 +36,7 @@ func sgxsDir(t *testing.T) string {
 		"nosize":     append(record(head), record(page)...),
 		"unmeasured": append(append(record(head), record(page)...), unmeasured...),
 		"oddtype":    append(append(append([]byte("ECREATE\x00"), 1, 0, 0, 0, 0, 0x10), make([]byte, 50)...), record(append(append([]byte("EADD\x00\x00\x00\x00"), make([]byte, 8)...), 0, 9))...),
+		"oddlater":   append(append(append(create, make([]byte, 50)...), record(page)...), record([]byte("EADD\x00\x00\x00\x00\x00\x10\x00\x00\x00\x00\x00\x00\x00\x09"))...),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
 			t.Fatal(err)
@@ -223,6 +225,7 @@ func TestSGXSInfoErrors(t *testing.T) {
 		{"list-pages oddtype", 0, "ECREATE size=0x1000 ssaframesize=1\nEADD offset=0x       0 pagetype=9    flags=(empty)   data=(empty) measured=none\n", ""},
 		{"summary cutlater", 101, "", "failed to fill whole buffer"},
 		{"summary oddtype", 101, "", "unknown type 9"},
+		{"summary oddlater", 101, "  0-fff Reg  rw- (empty) meas=none\n", "page at 0x1000 has the unknown type 9"},
 		{"info nosize", 0, "(unsized)\n       0-     fff Reg  rw- (empty) meas=none\n", ""},
 		{"info nopages", 0, "(unsized)\n", ""},
 		{"dump-mem unmeasured", 0, strings.Repeat("\x00", 4096), ""},

@@ -18,21 +18,19 @@ type infoClass struct {
 	gap      bool
 }
 
-func newInfoClass(p *sgxs.Page) (infoClass, error) {
+func newInfoClass(p *sgxs.Page) infoClass {
 	c := infoClass{flags: p.Flags, measured: p.Measured, data: infoData(p.Data)}
-	switch t := p.Flags.PageType(); {
-	case t == sgx.PageTCS:
+	if p.Flags.PageType() == sgx.PageTCS {
 		// Not sgx.ParseTCS: the fields are shown whatever the page holds.
 		le := binary.LittleEndian
 		c.tcs = fmt.Sprintf(" [oentry=%#x, ossa=%#x, nssa=%d]", le.Uint64(p.Data[32:]), le.Uint64(p.Data[16:]), le.Uint32(p.Data[28:]))
-	case int(t) >= len(infoTypes):
-		return c, fmt.Errorf("page at %#x has the unknown type %d", p.Offset, uint8(t))
 	}
-	return c, nil
+	return c
 }
 
 var infoTypes = [...]string{"Secs", "Tcs", "Reg", "Va", "Trim"}
 
+// String is what the line says; the page type must be known.
 func (c infoClass) String() string {
 	if c.gap {
 		return "(unmapped)"
@@ -60,8 +58,7 @@ func infoSummary(out io.Writer, r *sgxs.PageReader) error {
 		if err != nil {
 			return run, false, err
 		}
-		c, err := newInfoClass(p)
-		return infoRun{p.Offset, p.Offset + sgx.PageSize - 1, c}, err == nil, err
+		return infoRun{p.Offset, p.Offset + sgx.PageSize - 1, newInfoClass(p)}, true, nil
 	}
 	page, more, err := next()
 	if err != nil {
@@ -82,6 +79,9 @@ func infoSummary(out io.Writer, r *sgxs.PageReader) error {
 		if begun && line.class == run.class {
 			line.end = run.end
 			return nil
+		}
+		if t := line.class.flags.PageType(); int(t) >= len(infoTypes) {
+			return fmt.Errorf("page at %#x has the unknown type %d", line.start, uint8(t))
 		}
 		if begun {
 			_, err = fmt.Fprintf(out, "%*x-%*x %v\n", width, line.start, width, line.end, line.class)
