@@ -27,7 +27,7 @@ type runFlags struct {
 	platform  platformFlags
 	signature string
 	elf       string
-	stats     bool
+	runGo     runGoFlags
 }
 
 func runCmd(u *ui) *cobra.Command {
@@ -65,7 +65,7 @@ if it cannot be started, and 130 after Ctrl-C.`,
 	fl.SetInterspersed(false) // what follows the image is the enclave's
 	fl.StringVarP(&f.signature, "signature", "s", "", "`WHICH`: coresident, dummy or file=PATH (default: coresident if it is there, else dummy)")
 	fl.StringVar(&f.elf, "elf", "", "the ELF program of the image, `APP.elf`, to name functions in messages about faults (default: beside the image)")
-	fl.BoolVar(&f.stats, "stats", false, "say at the end, and on SIGUSR1, what a Go program has used")
+	f.runGo.add(cmd)
 	f.platform.add(cmd)
 	completeFlagFiles(cmd, "elf", "elf")
 	completeFlagWords(cmd, "signature", "coresident", "dummy", "file=")
@@ -104,7 +104,7 @@ func runEnclave(u *ui, path string, args []string, f runFlags) error {
 	if isGo, err := isGoImage(path); err != nil {
 		return where(path, err)
 	} else if isGo {
-		return runGo(ctx, u, p, path, args, signature, f.stats, caught)
+		return runGo(ctx, u, p, path, args, signature, f.runGo, caught)
 	}
 	e, err := loadEnclave(u, p, path, signature, runner.Load)
 	if err != nil {

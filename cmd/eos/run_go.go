@@ -16,7 +16,27 @@ import (
 	"github.com/enclaveos/eos/pkg/runner/goenclave"
 	"github.com/enclaveos/eos/pkg/runner/platform"
 	"github.com/enclaveos/eos/pkg/wall"
+	"github.com/spf13/cobra"
 )
+
+// runGoFlags are for the images of Go programs only.
+type runGoFlags struct {
+	publish []string
+	stats   bool
+}
+
+func (f *runGoFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "`[IP:]PORT:APPPORT`: where the host listens for a Go program that listens on APPPORT (default: where it says)")
+	fl.BoolVar(&f.stats, "stats", false, "say at the end, and on SIGUSR1, what a Go program has used")
+}
+
+// network is the TCP of a Go program.
+type network interface {
+	goenclave.DataPlane
+	// facts are what --stats says of it.
+	facts() []string
+}
 
 // isGoImage reports whether the image at path is one of a Go program, by its first
 // page. What is wrong with any other image its loader says best.
@@ -35,21 +55,25 @@ func isGoImage(path string) (bool, error) {
 }
 
 // runGo runs the image of a Go program.
-func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []string, signature runner.Signature, stats bool, caught func() exitStatus) error {
+func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []string, signature runner.Signature, f runGoFlags, caught func() exitStatus) error {
+	net, err := openNetwork(u, f.publish)
+	if err != nil {
+		return err
+	}
 	e, err := loadEnclave(u, p, path, signature, goenclave.Load)
 	if err != nil {
 		return err
 	}
 	defer e.Close()
 	c, err := goenclave.NewCommand(e, goenclave.Options{
-		Args: append([]string{path}, args...), Stdin: u.stdin, Stdout: u.stdout, Stderr: u.stderr,
+		Args: append([]string{path}, args...), Stdin: u.stdin, Stdout: u.stdout, Stderr: u.stderr, Data: net,
 	})
 	if err != nil {
 		return err
 	}
-	if stats {
-		defer printStats(u, c)
-		defer onUSR1(func() { printStats(u, c) })()
+	if f.stats {
+		defer printStats(u, c, net)
+		defer onUSR1(func() { printStats(u, c, net) })()
 	}
 	err = c.Run(ctx)
 	stopped := caught()
@@ -89,10 +113,9 @@ func onUSR1(f func()) (done func()) {
 }
 
 // printStats prints to stderr what a program has used.
-func printStats(u *ui, c *goenclave.Command) {
-	s := c.Stats()
+func printStats(u *ui, c *goenclave.Command, net network) {
 	err := &ui{stdout: u.stderr}
-	_ = err.facts(statsFacts(s)...)
+	_ = err.facts(append(statsFacts(c.Stats()), net.facts()...)...)
 }
 
 // notifyNames are the kinds of OCALL, as people know them.

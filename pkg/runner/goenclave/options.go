@@ -41,8 +41,9 @@ type DataPlane interface {
 	Rings() (e2h, h2e *channel.Memory)
 	// Flush takes what is in the ring from the enclave and gives it to the
 	// sockets, as far as they take it. It does not wait. Several threads may call
-	// it at once.
-	Flush()
+	// it at once. It reports whether there are answers in the ring to the enclave;
+	// a Poll in progress has then been ended.
+	Flush() (more bool)
 	// Poll does Flush, and waits until there is something in the ring to the
 	// enclave, until Interrupt, or for d, unless d is negative. One thread at a
 	// time calls it.
