@@ -81,6 +81,8 @@ func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &exit) && stopped != 0 && exit.Code == signalStatus(syscall.SIGTERM):
+		return stopped // ecall_shutdown is SIGTERM inside, whatever it was here
 	case errors.As(err, &exit):
 		return exitStatus(exit.Code) // the program has said why
 	case stopped != 0 && errors.Is(err, context.Canceled):

@@ -52,8 +52,9 @@ in both:
 Fields with a mask are VALUE or VALUE/MAY, numbers or words: bits of MAY are the
 loader's choice, all others must be as in VALUE. Without /MAY it is VALUE. The
 defaults are those of sgxs-sign: --attributes mode64bit/debug --xfrm
-legacy/legacy --miscselect 0/0. So the loader may start the enclave as a debug
-enclave unless --forbid-debug is given.
+legacy/legacy --miscselect 0/0; for the image of a Go program, which needs them,
+AVX and EXINFO are added. So the loader may start the enclave as a debug enclave
+unless --forbid-debug is given.
 
 DATE is not today but 1970-01-01, or the day of $SOURCE_DATE_EPOCH, so that the
 same input gives the same bytes; no part of SGX reads it. CONFIGID and CONFIGSVN
@@ -186,6 +187,14 @@ func (f *signFlags) unsigned(cmd *cobra.Command, u *ui, in string) (*sgx.SigStru
 	if f.dummy {
 		if s, err = sign.Dummy(mr, sgx.XFRMLegacy); err != nil {
 			return nil, err
+		}
+	}
+	if !f.inHash {
+		if isGo, err := isGoImage(in); err != nil {
+			return nil, imageError(in, err)
+		} else if isGo {
+			s.Attributes.XFRM |= sgx.XFRMAVX
+			s.MiscSelect |= sgx.MiscEXINFO
 		}
 	}
 	if err := f.fields.apply(cmd, s); err != nil {

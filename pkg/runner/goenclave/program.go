@@ -168,6 +168,10 @@ func (p *program) shutdown(reason error) {
 	last := p.threads[len(p.threads)-1]
 	last.launch(func() error {
 		err := last.call(wall.ECallShutdown, 0)
+		// Whoever sleeps may look whether it is over.
+		for _, t := range p.threads {
+			t.wakeUp(p.interruptPoll)
+		}
 		if err != nil && !errors.Is(err, errStopped) {
 			return fmt.Errorf("%w (%w)", reason, err)
 		}
