@@ -37,7 +37,7 @@ func sgxsInfo(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 		err = ferr
 	}
 	if err != nil {
-		return panicked(stderr, "sgxs-info", unwrapped(infoError(err)))
+		return panicked(stderr, "sgxs-info", unwrapped(streamError(err)))
 	}
 	return 0
 }
@@ -59,8 +59,9 @@ func infoFile(out io.Writer, mode, path string) error {
 	return infoSummary(out, sgxs.NewLenientPageReader(f))
 }
 
-// infoError puts an error in the original's words, with ours behind them.
-func infoError(err error) string {
+// streamError puts an error of a stream in the words of the original's library,
+// with ours behind them.
+func streamError(err error) string {
 	var text string
 	var tag sgxs.TagError
 	var no syscall.Errno
@@ -74,6 +75,8 @@ func infoError(err error) string {
 		text = fmt.Sprintf("An invalid measurement tag %016x was encountered.", uint64(tag))
 	case errors.Is(err, sgxs.ErrNotCanonical):
 		text = "The stream is not canonical."
+	case errors.Is(err, sgxs.ErrUnsized):
+		text = "An unsized stream was encountered but a sized stream was expected."
 	default:
 		return err.Error()
 	}

@@ -155,9 +155,9 @@ func signRun(g given, stdin io.Reader, stdout, stderr io.Writer) (*sgx.SigStruct
 
 // signKey opens an RSA key of any size: the size is checked when it is used.
 func signKey(path string, stdin io.Reader, stderr io.Writer) (*rsa.PrivateKey, error) {
-	b, err := readBounded(path)
+	b, err := readBounded(path, "input key file")
 	if err != nil {
-		return nil, signPanic("Unable to open input key file: %s", rustError(err))
+		return nil, err
 	}
 	key, err := keyref.ParsePrivate(b, func() ([]byte, error) { return askPassphrase("Enter PEM pass phrase:", stdin, stderr) })
 	if err != nil {
@@ -263,7 +263,7 @@ func signHash(g given) (sgx.Measurement, error) {
 	defer f.Close()
 	mr, err := sgxs.MeasureRaw(f)
 	if err != nil {
-		return mr, signPanic("Unable to read input SGXS file: %v", err)
+		return mr, signPanic("Unable to read input SGXS file: %s", streamError(err))
 	}
 	return mr, nil
 }
@@ -289,9 +289,9 @@ func rustPair(s string, bits int) (value, inverse uint64, err error) {
 // not of the given signer. It looks only at what the original looks at: the
 // first 1808 bytes, their hash and their signature.
 func resignVerify(keyPath, output string, s *sgx.SigStruct) error {
-	text, err := readBounded(keyPath)
+	text, err := readBounded(keyPath, "input verify key file")
 	if err != nil {
-		return signPanic("Unable to open input verify key file: %s", rustError(err))
+		return err
 	}
 	key, err := keyref.ParsePublic(text)
 	if err != nil {
@@ -327,14 +327,18 @@ func resignVerify(keyPath, output string, s *sgx.SigStruct) error {
 	return nil
 }
 
-// readBounded reads a key file, which is small.
-func readBounded(path string) ([]byte, error) {
+// readBounded reads a key file, which is small; what says whose.
+func readBounded(path, what string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, signPanic("Unable to open %s: %s", what, rustError(err))
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, 1<<20))
+	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	if err != nil {
+		return nil, signPanic("Unable to read %s: %s", what, rustError(err))
+	}
+	return b, nil
 }
 
 // sameFile reports whether two paths are the same regular file.

@@ -233,6 +233,12 @@ func TestSignRefused(t *testing.T) {
 		{"missing o -k KEY", 101, "Unable to open input SGXS file: Os { code: 2, kind: NotFound, message: \"No such file or directory\" }\n"},
 		{"missing o -k nokey", 101, "Unable to open input key file: Os { code: 2, kind: NotFound, message: \"No such file or directory\" }\n"},
 		{"text o -k KEY", 101, "Unable to read input SGXS file: "},
+		{"cut o -k KEY", 101, "Unable to read input SGXS file: failed to fill whole buffer\n"},
+		{"tag o -k KEY", 101, "Unable to read input SGXS file: An invalid measurement tag 6767676767676767 was encountered.\n"},
+		{"unsized o -k KEY", 101, "Unable to read input SGXS file: An unsized stream was encountered but a sized stream was expected.\n"},
+		{". o -k KEY", 101, "Unable to read input SGXS file: Is a directory (os error 21)"},
+		{"HASH o --in-hash -k .", 101, "Unable to read input key file: Os { code: 21, kind: IsADirectory, message: \"Is a directory\" }\n"},
+		{"HASH o --in-hash -k KEY -V .", 101, "Unable to read input verify key file: Os { code: 21,"},
 		{"HASH o --in-hash -k text", 101, "no PEM key"},
 		{"HASH o --in-hash -k ec.pem", 101, "not an RSA key"},
 		{"HASH o --in-hash -k BAD", 101, "\nKey public exponent is not 3\n"},
@@ -261,6 +267,9 @@ func TestSignRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			write("text", []byte("this is text"))
+			write("cut", append([]byte("ECREATE"), make([]byte, 56)...))
+			write("tag", bytes.Repeat([]byte("g"), 64))
+			write("unsized", append([]byte("UNSIZED"), make([]byte, 57)...))
 			write("key.pem", keyPEM)
 			write("ec.pem", []byte(ecKey))
 			write("pub.pem", []byte(publicKey(t, key)))
