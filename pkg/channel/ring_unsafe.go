@@ -45,6 +45,10 @@ func getLen(bytes uintptr, mask, cursor uint64) uint32 {
 
 // putLen writes a frame's length.
 func putLen(bytes uintptr, mask, cursor uint64, v uint32) {
+	if i := cursor & mask; i+FrameHeader <= mask+1 {
+		*(*[FrameHeader]byte)(pointer(bytes + uintptr(i))) = [FrameHeader]byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)}
+		return
+	}
 	for k := uint64(0); k < FrameHeader; k++ {
 		*(*byte)(pointer(bytes + uintptr((cursor+k)&mask))) = byte(v >> (8 * k))
 	}
