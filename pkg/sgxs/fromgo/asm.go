@@ -49,12 +49,13 @@ type statement struct {
 	line       int
 	word       string // mnemonic
 	args       string
-	labels     bool // labels stand before it
-	macro      bool // in the body of a #define
-	barrier    bool // not an instruction but a line of the preprocessor
-	trap       int  // index in traps, -1
-	merged     bool // belongs to the trap of an earlier statement
-	delta      int  // instructions that the rewriting adds
+	labels     bool   // labels stand before it
+	macro      bool   // in the body of a #define
+	barrier    bool   // not an instruction but a line of the preprocessor
+	defines    string // name of the macro that is defined here
+	trap       int    // index in traps, -1
+	merged     bool   // belongs to the trap of an earlier statement
+	delta      int    // instructions that the rewriting adds
 }
 
 // rewriteAsm rewrites a file of Go assembly. It returns how many instructions
@@ -82,6 +83,10 @@ func rewriteAsm(name string, src []byte) (out []byte, count map[string]int, err 
 		count[s.word]++
 	}
 	findEncoded(stmts, count)
+	macros := map[string]bool{}
+	for i := range stmts {
+		macros[stmts[i].defines] = true
+	}
 
 	var edits []edit
 	for i := range stmts {
@@ -92,7 +97,7 @@ func rewriteAsm(name string, src []byte) (out []byte, count map[string]int, err 
 		case s.merged:
 			edits = append(edits, edit{s.start, s.end, ""})
 		default:
-			e, err := fixJump(name, stmts, i)
+			e, err := fixJump(name, stmts, i, macros)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -135,11 +140,11 @@ func splitAsm(src string) []statement {
 			s.barrier = true
 			if rest, ok := strings.CutPrefix(strings.TrimSpace(trimmed[1:]), "define"); ok {
 				// The body follows the name and its parameters.
+				n := macroHead(rest)
+				s.defines, _, _ = strings.Cut(strings.TrimSpace(rest[:n]), "(")
 				s.macro, macro = true, true
 				out = append(out, s)
-				body := start + strings.Index(text, rest)
-				body += macroHead(rest)
-				start = body
+				start += strings.Index(text, rest) + n
 				text = string(blank[start:end])
 				s = statement{line: line, macro: true, trap: -1}
 			} else {
@@ -295,7 +300,7 @@ var relative = regexp.MustCompile(`^(-?\d+)\(PC\)$`)
 
 // fixJump corrects a jump that counts instructions, such as JLS 2(PC), if
 // statement i is one and the number of those that it passes has changed.
-func fixJump(name string, stmts []statement, i int) ([]edit, error) {
+func fixJump(name string, stmts []statement, i int, macros map[string]bool) ([]edit, error) {
 	s := &stmts[i]
 	m := relative.FindStringSubmatch(s.args)
 	if m == nil || s.word == "" || s.barrier {
@@ -318,7 +323,7 @@ func fixJump(name string, stmts []statement, i int) ([]edit, error) {
 			delta += stmts[k].delta
 		}
 		for k += step; k >= 0 && k < len(stmts); k += step {
-			if q := &stmts[k]; q.barrier || q.macro != s.macro || q.word != "" && !counted(q.word) && q.word != "DATA" && q.word != "GLOBL" {
+			if q := &stmts[k]; doubt == "" && (q.barrier || q.macro != s.macro || q.word != "" && !known(q.word, macros)) {
 				doubt = fmt.Sprintf("line %d", q.line)
 			}
 			if counted(stmts[k].word) {
@@ -349,6 +354,11 @@ func fixJump(name string, stmts []statement, i int) ([]edit, error) {
 	}
 	at := s.end - len(s.args)
 	return []edit{{at, s.end, fmt.Sprintf("%d(PC)", n)}}, nil
+}
+
+// known reports whether it is certain how many instructions a statement is.
+func known(word string, macros map[string]bool) bool {
+	return word == "DATA" || word == "GLOBL" || counted(word) && !macros[word]
 }
 
 // counted reports whether a statement is an instruction to the assembler: all

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -25,29 +26,8 @@ func (t *toolchain) rewrite(pkgs []*goPackage, o *Options) (*sources, error) {
 	s := &sources{t, map[string][]byte{}}
 	required := t.required()
 	for _, p := range pkgs {
-		for _, name := range slices.Concat(p.SFiles, p.HFiles) {
-			path := filepath.Join(p.Dir, name)
-			src, err := os.ReadFile(path)
-			if err != nil {
-				return nil, err
-			}
-			out, count, err := rewriteAsm(path, src)
-			var bad *AsmError
-			if errors.As(err, &bad) {
-				return nil, refuse("eos replaces SYSCALL, CPUID, RDTSC and RDTSCP in assembly; this place it cannot",
-					"package %s cannot be an enclave's: %v", p.ImportPath, bad)
-			}
-			if rel, ok := under(filepath.Join(t.root, "src"), path); ok {
-				for _, want := range required[rel] {
-					if count[want] == 0 {
-						return nil, &PatchError{path, want, 1, 0}
-					}
-				}
-				delete(required, rel)
-			}
-			if len(count) > 0 {
-				s.replaced[path] = out
-			}
+		if err := s.rewritePackage(p, required); err != nil {
+			return nil, err
 		}
 	}
 	if len(required) > 0 {
@@ -73,6 +53,60 @@ func (t *toolchain) rewrite(pkgs []*goPackage, o *Options) (*sources, error) {
 		s.replaced[path] = out
 	}
 	return s, s.addKernel()
+}
+
+// rewritePackage rewrites the assembly of a package. It takes from required the
+// files that have what they must have.
+func (s *sources) rewritePackage(p *goPackage, required map[string][]string) error {
+	// The assembler knows nothing of overlays, so a header that changes is put
+	// in the place of its #include.
+	headers := map[string][]byte{}
+	for _, name := range slices.Concat(p.HFiles, p.SFiles) {
+		path := filepath.Join(p.Dir, name)
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		out, count, err := rewriteAsm(path, src)
+		var bad *AsmError
+		if errors.As(err, &bad) {
+			return refuse("eos replaces SYSCALL, CPUID, RDTSC and RDTSCP in assembly; this place it cannot",
+				"package %s cannot be an enclave's: %v", p.ImportPath, bad)
+		}
+		if filepath.Ext(name) == ".h" {
+			if len(count) > 0 {
+				headers[name] = out
+			}
+			continue
+		}
+		if rel, ok := under(filepath.Join(s.t.root, "src"), path); ok {
+			for _, want := range required[rel] {
+				if count[want] == 0 {
+					return &PatchError{path, want, 1, 0}
+				}
+			}
+			delete(required, rel)
+		}
+		if out, inlined := inline(out, headers); len(count) > 0 || inlined {
+			s.replaced[path] = out
+		}
+	}
+	return nil
+}
+
+var include = regexp.MustCompile(`(?m)^[ \t]*#[ \t]*include[ \t]+"([^"\n]*)"`)
+
+// inline replaces the includes of these headers.
+func inline(src []byte, headers map[string][]byte) (out []byte, changed bool) {
+	out = include.ReplaceAllFunc(src, func(line []byte) []byte {
+		text, ok := headers[string(include.FindSubmatch(line)[1])]
+		if !ok {
+			return line
+		}
+		changed = true
+		return text
+	})
+	return out, changed
 }
 
 func (s *sources) addKernel() error {

@@ -54,6 +54,9 @@ func target(dir, pkg string) (runIn, pattern string, err error) {
 	if !filepath.IsAbs(at) {
 		at = filepath.Join(dir, at)
 	}
+	if strings.Contains(pkg, "...") {
+		return dir, pkg, nil // more than one package, to be refused by their number
+	}
 	local := filepath.IsAbs(pkg) || build.IsLocalImport(pkg)
 	switch fi, err := os.Stat(at); {
 	case err == nil && fi.IsDir():

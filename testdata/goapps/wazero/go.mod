@@ -1,0 +1,5 @@
+module example.com/wazero
+
+go 1.25
+
+require github.com/tetratelabs/wazero v1.9.0
