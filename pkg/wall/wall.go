@@ -67,11 +67,12 @@ type Refusal int64
 
 // The refusals.
 const (
-	RefusedCall    Refusal = -1 // no such ECALL
-	RefusedState   Refusal = -2 // not now: twice, too early, or after shutdown
-	RefusedPointer Refusal = -3 // memory that does not lie wholly outside the enclave, or is not aligned
-	RefusedSize    Refusal = -4 // a capacity or length out of bounds
-	RefusedThread  Refusal = -5 // this TCS was not asked for
+	RefusedCall     Refusal = -1 // no such ECALL
+	RefusedState    Refusal = -2 // not now: twice, too early, or after shutdown
+	RefusedPointer  Refusal = -3 // memory that does not lie wholly outside the enclave, or is not aligned
+	RefusedSize     Refusal = -4 // a capacity or length out of bounds
+	RefusedThread   Refusal = -5 // this TCS was not asked for
+	RefusedPlatform Refusal = -6 // ATTRIBUTES.XFRM without AVX, or MISCSELECT without EXINFO
 )
 
 // ChannelDesc, in host memory, 8-byte aligned, copied once: five u64.

@@ -18,7 +18,7 @@ type memory struct {
 	meta, heap, code area
 	taken, liveBits  uint64 // addresses of the bitmaps
 	live, liveMax    uint64 // pages
-	wantedHeap       uint64 // bytes of the first request that did not fit
+	wanted           uint64 // bytes of the first request that did not fit
 }
 
 // area is a part of the address range that mappings are made in.
@@ -154,7 +154,15 @@ func (m *memory) mmap(addr, n, prot, flags uint64) uint64 {
 	n = roundUp(n, pageSize)
 	lock(&m.lock)
 	r := m.place(addr, n, prot, flags)
+	first := r == errNoMem && addr == 0 || prot != 0 && r == errNoMem && m.areaOf(addr, n) == &m.heap
+	first = first && m.wanted == 0
+	if first {
+		m.wanted = n
+	}
 	unlock(&m.lock)
+	if first {
+		say("eos: the enclave is out of memory: build it with a larger --heap-size than ", (m.heap.end-m.heap.lo)>>20, "MiB\n")
+	}
 	return r
 }
 
@@ -183,12 +191,10 @@ func (m *memory) place(addr, n, prot, flags uint64) uint64 {
 	}
 	a := m.areaOf(addr, n)
 	if a == nil || addr < m.taken+2*(m.liveBits-m.taken) {
-		m.wanted(n)
 		return errNoMem
 	}
 	if prot != 0 {
 		if addr+n > a.end {
-			m.wanted(addr + n - a.end)
 			return errNoMem
 		}
 		m.fresh(addr, n)
@@ -197,12 +203,6 @@ func (m *memory) place(addr, n, prot, flags uint64) uint64 {
 	}
 	m.mark(m.taken, addr, n, true)
 	return addr
-}
-
-func (m *memory) wanted(n uint64) {
-	if m.wantedHeap == 0 {
-		m.wantedHeap = n
-	}
 }
 
 // fresh makes the pages of a range zero and live. Of a page that has never been

@@ -113,6 +113,9 @@ func run(t *thread, desc uint64) (sp uint64, r wall.Refusal) {
 	if !outside(args, size, 1) || !outside(page, wall.ClockPageSize, 8) {
 		return 0, wall.RefusedPointer
 	}
+	if !capable() {
+		return 0, wall.RefusedPlatform
+	}
 	b := boot()
 	// One copy; then only the copy is looked at.
 	copied := mem.mmap(0, size, 3, mapAnonymous)
@@ -156,6 +159,20 @@ func run(t *thread, desc uint64) (sp uint64, r wall.Refusal) {
 		p += 16
 	}
 	return sp, 0
+}
+
+// capable reports whether the enclave has been made with what the program needs:
+// AVX saved at exits, since the CPUID table claims it, and exceptions reported,
+// without which a page fault could not be told from an interrupt and would be
+// resumed for ever.
+func capable() bool {
+	const avx, exInfo, reportMiscSelect = 7, 1, 16
+	if xfrm()&avx != avx {
+		return false
+	}
+	zero(scratch, pageSize)
+	leaf(leafEREPORT, scratch+scratchTarget, scratch+scratchData, scratch+scratchReport)
+	return *at[uint32](scratch + scratchReport + reportMiscSelect)&exInfo != 0
 }
 
 // countStrings counts NUL-terminated strings; ^0 if the last one has no end.

@@ -139,7 +139,7 @@ func sendStats() {
 	for _, v := range [...]uint64{
 		mem.live * pageSize,
 		mem.liveMax * pageSize,
-		mem.wantedHeap,
+		mem.wanted,
 		uint64(atomic.LoadUint32(&threadsMax)),
 		usable(),
 		b.HeapEnd - b.HeapLo,
