@@ -36,6 +36,7 @@ type fake struct {
 	desc    []uint64 // RunDesc
 	data    []uint64 // ChannelDesc of the data channel
 	mu      sync.Mutex
+	host    *program
 }
 
 type reaction struct {
@@ -285,6 +286,7 @@ func (e *fake) runContext(ctx context.Context, o Options) (*Command, error) {
 	if err != nil {
 		e.t.Fatal(err)
 	}
+	e.host = c.p
 	err = c.Run(ctx)
 	if err != nil && strings.Contains(err.Error(), "test timeout") {
 		e.t.Fatal("the program did not end within a minute")
