@@ -101,6 +101,11 @@ func answer(ctx context.Context, r *net.Resolver, q []byte) []byte {
 	if class != 1 {
 		return rcode(dnsNotImpl)
 	}
+	// Without the dot at the end the host looks into its hosts file and search
+	// list as for any program of its own.
+	if name != "." {
+		name = strings.TrimSuffix(name, ".")
+	}
 	records, err := lookup(ctx, r, name, kind)
 	if err != nil {
 		var d *net.DNSError
@@ -196,7 +201,7 @@ func lookup(ctx context.Context, r *net.Resolver, name string, kind uint16) (rec
 		return records, err
 	case dnsCNAME:
 		cname, err := r.LookupCNAME(ctx, name)
-		if err == nil && !strings.EqualFold(cname, name) {
+		if err == nil && !strings.EqualFold(strings.TrimSuffix(cname, "."), name) {
 			named(nil, cname)
 		}
 		return records, err
