@@ -4,7 +4,7 @@ import "sync/atomic"
 
 // There is one epoll instance: the Go runtime needs no second. A descriptor
 // whose state changes is put in a queue by pollReady; epoll_wait takes it from
-// there. Registrations are edge-triggered, except eventfd's, which is asked.
+// there. Registrations are edge-triggered, except the eventfd's.
 var (
 	pollLock   uint32
 	pollOpen   uint32
@@ -90,28 +90,38 @@ func pollState(n uint64, d *fd) uint32 {
 // pollReady says that a descriptor has become ready for events. Any thread may
 // call it, holding none of fdLock, pollLock, waitLock.
 func pollReady(n, events uint32) {
-	if events == 0 {
-		return
+	if pollMark(n, events) {
+		wake(waitPoll, 1)
 	}
+}
+
+// pollMark is pollReady for those who hold netLock: it reports whether a thread
+// in epoll_wait has to be woken.
+func pollMark(n, events uint32) bool {
 	d := &fds[n]
 	lock(&pollLock)
 	if d.want&events == 0 {
 		unlock(&pollLock)
-		return
+		return false
 	}
 	d.ready |= events
-	if !d.queued {
-		d.queued = true
-		d.next = 0
-		if pollHead == 0 {
-			pollHead = n + 1
-		} else {
-			fds[pollTail].next = n + 1
-		}
-		pollTail = n
-	}
+	pollQueue(d, n)
 	unlock(&pollLock)
-	wake(waitPoll, 1)
+	return true
+}
+
+// pollQueue appends d, which is descriptor n, to the ready queue. pollLock is held.
+func pollQueue(d *fd, n uint32) {
+	if d.queued {
+		return
+	}
+	d.queued, d.next = true, 0
+	if pollHead == 0 {
+		pollHead = n + 1
+	} else {
+		fds[pollTail].next = n + 1
+	}
+	pollTail = n
 }
 
 // pollForget ends a registration.
@@ -141,18 +151,29 @@ func pollForget(n uint32) {
 	unlock(&pollLock)
 }
 
-// pollTake writes up to limit events and returns how many.
+// pollTake writes up to limit events and returns how many. A socket is reported for
+// what it is ready for now, if anything has happened to it. An eventfd stays in the
+// queue until it is read: Go looks at it without reading when it does not block, and
+// leaves it to the thread that does.
 func pollTake(events, limit uint64) uint64 {
 	n := uint64(0)
+	event := uint32(0) // descriptor of the eventfd, plus one
 	lock(&pollLock)
 	for n < limit && pollHead != 0 {
-		d := &fds[pollHead-1]
+		i := pollHead - 1
+		d := &fds[i]
 		pollHead = d.next
 		d.queued, d.next = false, 0
 		got := d.ready & d.want
 		d.ready = 0
-		if d.kind == fdEvent && atomic.LoadUint64(&eventCount) == 0 {
-			continue // has been read meanwhile
+		switch d.kind {
+		case fdEvent:
+			if atomic.LoadUint64(&eventCount) == 0 {
+				continue // has been read meanwhile
+			}
+			event = i + 1
+		case fdSocket:
+			got = sockReady(d.obj) & d.want
 		}
 		if got != 0 {
 			*at[uint32](events + epollEventSize*n) = got
@@ -160,11 +181,16 @@ func pollTake(events, limit uint64) uint64 {
 			n++
 		}
 	}
+	if event != 0 {
+		d := &fds[event-1]
+		d.ready |= pollIn
+		pollQueue(d, event-1)
+	}
 	unlock(&pollLock)
 	return n
 }
 
-// epollWait waits for events, and moves what the data channel has brought
+// epollWait waits for events, and takes what the data channel has brought
 // meanwhile. The timeout is in ns; forever is none.
 func epollWait(t *thread, ep, events, limit, timeout uint64) uint64 {
 	e := fdAt(ep)
@@ -191,8 +217,9 @@ func epollWait(t *thread, ep, events, limit, timeout uint64) uint64 {
 		empty := pollHead == 0
 		unlock(&pollLock)
 		inTime := true
-		if empty && atomic.LoadUint32(&t.woken) == 0 && !t.deliverable() {
+		if empty && atomic.LoadUint32(&t.woken) == 0 && !t.deliverable() && netPark() {
 			inTime = t.park(deadline, 1)
+			netUnpark()
 		}
 		t.dequeue()
 		if t.deliverable() {
