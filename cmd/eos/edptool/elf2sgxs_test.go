@@ -245,6 +245,24 @@ func TestELF2SGXSOutput(t *testing.T) {
 	if fi, err := os.Stat("real"); err != nil || fi.Mode().Perm() != 0o640 {
 		t.Error("other permissions")
 	}
+	// A link to nothing makes the file; one to itself is an error.
+	for name, to := range map[string]string{"first": "second", "second": "new", "loop": "loop"} {
+		if err := os.Symlink(to, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rc, stdout, _ := runIn(t, dir, elf2sgxsName, "p.elf", "-H", "0x4000", "-S", "0x2000", "-o", "first"); rc != 0 {
+		t.Error(stdout)
+	}
+	if got, err := os.ReadFile("new"); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("through a link to nothing: %v", err)
+	}
+	if fi, err := os.Lstat("second"); err != nil || fi.Mode()&os.ModeSymlink == 0 {
+		t.Error("the link is gone")
+	}
+	if rc, stdout, _ := runIn(t, dir, elf2sgxsName, "p.elf", "-H", "0", "-S", "0", "-o", "loop"); rc != 1 || stdout != "ERROR: Writing output file loop: too many levels of symbolic links\n" {
+		t.Errorf("link to itself: %d %q", rc, stdout)
+	}
 	// The program itself as the output, as with the original.
 	if rc, stdout, _ := runIn(t, dir, elf2sgxsName, "p.elf", "-H", "0x4000", "-S", "0x2000", "-o", "p.elf"); rc != 0 {
 		t.Fatal(stdout)

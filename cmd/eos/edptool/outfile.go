@@ -17,11 +17,8 @@ import (
 // directly. A path that cannot be written to is an error only when fill has
 // something to write, so that a fault of the input is told first.
 func writeOutput(path string, fill func(io.Writer) error) error {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
 	fi, err := os.Stat(path)
-	if err == nil && !fi.Mode().IsRegular() {
+	if err == nil && !fi.Mode().IsRegular() || err != nil && !errors.Is(err, fs.ErrNotExist) {
 		out := outFile{path: path, flag: os.O_WRONLY}
 		err := fill(&out)
 		if cerr := out.close(); err == nil {
@@ -29,6 +26,7 @@ func writeOutput(path string, fill func(io.Writer) error) error {
 		}
 		return errOutput(path, &out, err)
 	}
+	path = followLinks(path)
 	out := outFile{path: filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()[:8]), flag: os.O_WRONLY | os.O_CREATE | os.O_EXCL}
 	defer removeOnSignal(out.path)() // before there is something to remove
 	err = fill(&out)
@@ -45,6 +43,24 @@ func writeOutput(path string, fill func(io.Writer) error) error {
 		os.Remove(out.path)
 	}
 	return errOutput(path, &out, err)
+}
+
+// followLinks returns the path that a link leads to, be there a file or not. It
+// must not lead to itself.
+func followLinks(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	for {
+		to, err := os.Readlink(path)
+		if err != nil {
+			return path
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = to
+	}
 }
 
 // outFile is a file that is opened at the first write.
