@@ -24,7 +24,7 @@ const (
 	shnUndef     = 0
 	shnLoReserve = 0xff00
 
-	maxName = 1 << 16 // of a section or symbol; longer ones are refused
+	maxName = 1 << 18 // of a section or symbol, bytes; longer ones are refused
 )
 
 // section is a section header.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/enclaveos/eos/pkg/sgx"
@@ -195,6 +196,8 @@ func TestConvertAccepted(t *testing.T) {
 		"other symbols": func(e *tELF) {
 			e.symbols = append(e.symbols, tSymbol{"a", 0, 0, 1}, tSymbol{"a", 0, 0, 1}, tSymbol{"HEAP_BAS", 0, 0, 1})
 		},
+		"long symbol":        func(e *tELF) { e.symbols = append(e.symbols, tSymbol{strings.Repeat("s", 200_000), 0, 0, 1}) },
+		"long section":       func(e *tELF) { e.section(".bss").name = strings.Repeat("n", 200_000) },
 		"size of sgx_entry":  func(e *tELF) { e.symbol("sgx_entry").size = 99 },
 		"incomplete old set": func(e *tELF) { e.symbols = append(e.symbols, tSymbol{"EH_FRM_HDR_BASE", 0, 0, 1}) },
 		"null section":       func(e *tELF) { e.sections = append(e.sections, tSection{typ: 0, fixed: true, off: 1 << 50, size: 9}) },
