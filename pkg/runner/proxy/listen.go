@@ -51,12 +51,13 @@ func ParsePublish(s string) (Publish, error) {
 // acceptTurn is how many connections a listener accepts before others have a turn.
 const acceptTurn = 32
 
-// listen makes a listener. Its address has an IP or nothing before the port.
+// listen makes a listener. Its address has an IP or nothing before the port. Nothing
+// means both families, as far as the host has them; [::] means IPv6 alone.
 func (p *Proxy) listen(c *sock, asked string, backlog int) {
 	c.kind, c.asked = kindListener, asked
 	host, port, _ := wire.SplitHostPort([]byte(asked))
-	addr := netip.IPv6Unspecified()
-	if len(host) > 0 {
+	addr, both := netip.IPv6Unspecified(), len(host) == 0
+	if !both {
 		var err error
 		if addr, err = netip.ParseAddr(string(host)); err != nil || addr.Zone() != "" {
 			p.refuse(c, unix.EINVAL, "the host listens on IP addresses, not on "+strconv.Quote(string(host)))
@@ -68,15 +69,15 @@ func (p *Proxy) listen(c *sock, asked string, backlog int) {
 		if m.Port == port {
 			mapped = true
 			if m.Host.Addr().IsValid() {
-				at = m.Host
+				at, both = m.Host, false
 			} else {
 				at = netip.AddrPortFrom(addr, m.Host.Port())
 			}
 		}
 	}
-	fd, got, err := listenSocket(at, backlog)
-	if err != nil && at.Addr() == netip.IPv6Unspecified() && (err == unix.EAFNOSUPPORT || err == unix.EADDRNOTAVAIL) {
-		fd, got, err = listenSocket(netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port()), backlog) // a host without IPv6
+	fd, got, err := listenSocket(at, both, backlog)
+	if both && (err == unix.EAFNOSUPPORT || err == unix.EADDRNOTAVAIL) {
+		fd, got, err = listenSocket(netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port()), false, backlog) // a host without IPv6
 	}
 	if err != nil {
 		p.refuse(c, errnoOf(err), fmt.Sprintf("listen on %v: %v", at, err))
@@ -98,8 +99,9 @@ func (p *Proxy) listen(c *sock, asked string, backlog int) {
 	p.queue(c)
 }
 
-// listenSocket makes a listening socket, whose connections inherit its options.
-func listenSocket(at netip.AddrPort, backlog int) (fd int, got netip.AddrPort, err error) {
+// listenSocket makes a listening socket, whose connections inherit its options. A
+// socket for both families is one of IPv6 that takes IPv4 too.
+func listenSocket(at netip.AddrPort, both bool, backlog int) (fd int, got netip.AddrPort, err error) {
 	fd, err = tcpSocket(at.Addr())
 	if err != nil {
 		return -1, got, err
@@ -113,9 +115,12 @@ func listenSocket(at netip.AddrPort, backlog int) (fd int, got netip.AddrPort, e
 	if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return
 	}
-	if at.Addr() == netip.IPv6Unspecified() {
-		// Both families, as net.Listen does.
-		if err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
+	if at.Addr().Is6() {
+		only := 1
+		if both {
+			only = 0
+		}
+		if err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only); err != nil {
 			return
 		}
 	}

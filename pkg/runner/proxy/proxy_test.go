@@ -285,11 +285,27 @@ func TestListenErrors(t *testing.T) {
 	e.want(wire.TcpListening, e.next-1)
 }
 
+// No host means both families, where there are two; [::] means IPv6 alone.
 func TestListenEverywhere(t *testing.T) {
 	e := start(t, proxy.Options{})
 	l, addr := e.listen(":0")
-	n := port(t, addr)
-	e.accept(l, fmt.Sprintf("127.0.0.1:%d", n))
+	e.accept(l, fmt.Sprintf("127.0.0.1:%d", port(t, addr)))
+	l4, addr := e.listen("0.0.0.0:0")
+	e.accept(l4, fmt.Sprintf("127.0.0.1:%d", port(t, addr)))
+	id := e.id()
+	e.send(wire.AppendListen(nil, id, []byte("[::]:0"), 1))
+	switch m := e.recv(); m.Type {
+	case wire.TcpListening:
+		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port(t, string(m.Payload)))); err == nil {
+			c.Close()
+			t.Error("[::] takes IPv4 connections")
+		}
+		e.accept(id, fmt.Sprintf("[::1]:%d", port(t, string(m.Payload))))
+	case wire.TcpError: // a host without IPv6 says so
+		if errno, _ := m.Failure(); errno != int32(syscall.EAFNOSUPPORT) && errno != int32(syscall.EADDRNOTAVAIL) {
+			t.Errorf("errno %d", errno)
+		}
+	}
 }
 
 func TestPublish(t *testing.T) {
