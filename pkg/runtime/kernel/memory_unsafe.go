@@ -14,7 +14,11 @@ func at[T any](addr uint64) *T { return (*T)(unsafe.Add(unsafe.Pointer(nil), add
 // thread area.
 func addrOf[T any](p *T) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
 
-// span is the n bytes at addr; n must be at least 1.
+// span is the n bytes at addr; n must be at least 1. If it were inlined the
+// compiler of Go 1.26 would fail where it copies a constant number of bytes:
+// an address is no pointer to it.
+//
+//go:noinline
 func span(addr, n uint64) []byte { return unsafe.Slice(at[byte](addr), n) }
 
 // zero clears n bytes.
@@ -24,10 +28,7 @@ func zero(addr, n uint64) {
 	}
 }
 
-// move copies n bytes; the ranges may overlap. If it is inlined with a constant
-// n the compiler of Go 1.26 fails, since one operand is no pointer to it.
-//
-//go:noinline
+// move copies n bytes; the ranges may overlap.
 func move(dst, src, n uint64) {
 	if n != 0 {
 		copy(span(dst, n), span(src, n))
