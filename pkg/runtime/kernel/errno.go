@@ -2,7 +2,7 @@ package kernel
 
 // Results of system calls: negated Linux error numbers.
 const (
-	errPerm        = ^uint64(1 - 1)
+	errPerm        = ^uint64(0)
 	errNoEnt       = ^uint64(2 - 1)
 	errIntr        = ^uint64(4 - 1)
 	errIO          = ^uint64(5 - 1)

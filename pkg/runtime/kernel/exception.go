@@ -11,10 +11,11 @@ import (
 type gprsgx struct {
 	ax, cx, dx, bx, sp, bp, si, di       uint64
 	r8, r9, r10, r11, r12, r13, r14, r15 uint64
-	flags, ip, ursp, urbp                uint64
+	flags, ip                            uint64
+	_                                    [2]uint64 // URSP, URBP
 	exitInfo                             uint32
 	_                                    uint32
-	fs, gs                               uint64
+	_                                    [2]uint64 // FSBASE, GSBASE
 }
 
 type exInfo struct {

@@ -11,8 +11,6 @@ var files = [...]file{
 	{"/etc/nsswitch.conf", "hosts: files dns\n"},
 }
 
-const maxPath = 4096
-
 // pathIs compares a NUL-terminated string of the program's.
 func pathIs(p uint64, s string) bool {
 	for i := 0; i < len(s); i++ {

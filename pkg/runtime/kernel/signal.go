@@ -213,19 +213,19 @@ type siginfo struct {
 }
 
 type ucontext struct {
-	flags, link uint64
-	stack       altStack
-	gregs       gregs
-	fp          uint64
-	_           [8]uint64
-	sigmask     uint64
+	_       [2]uint64 // flags, link
+	stack   altStack
+	gregs   gregs
+	fp      uint64
+	_       [8]uint64
+	sigmask uint64
 }
 
 // gregs is the register array of a ucontext.
 type gregs struct {
 	r8, r9, r10, r11, r12, r13, r14, r15 uint64
 	di, si, bp, bx, dx, ax, cx, sp, ip   uint64
-	flags, selectors, err, trap, oldmask uint64
+	flags, selectors, err, trap, _       uint64
 	cr2                                  uint64
 }
 
