@@ -27,6 +27,7 @@ type runFlags struct {
 	platform  platformFlags
 	signature string
 	elf       string
+	config    configFlags
 	runGo     runGoFlags
 }
 
@@ -43,6 +44,10 @@ The SIGSTRUCT is APP.sig beside the image or, if there is none, a debug one made
 on the spot (dummy). --platform software runs it without SGX hardware: the same
 pages and rules, but nothing is secret from this host. Its keys are made on
 first use, in $XDG_STATE_HOME/eos or --platform-dir.
+
+--config-id and --config-svn are what the enclave finds as CONFIGID and CONFIGSVN
+in its reports: who starts it says which configuration it has to take. The image
+must be signed with eos sign --kss.
 
 The exit status is that of a Go program; of another one 0 if it exits without a
 panic and 255 if it panics. It is 255 if the enclave faults or breaks the ABI, 1
@@ -66,6 +71,7 @@ if it cannot be started, and 130 after Ctrl-C.`,
 	fl.StringVarP(&f.signature, "signature", "s", "", "`WHICH`: coresident, dummy or file=PATH (default: coresident if it is there, else dummy)")
 	fl.StringVar(&f.elf, "elf", "", "the ELF program of the image, `APP.elf`, to name functions in messages about faults (default: beside the image)")
 	f.runGo.add(cmd)
+	f.config.add(cmd)
 	f.platform.add(cmd)
 	completeFlagFiles(cmd, "elf", "elf")
 	completeFlagWords(cmd, "signature", "coresident", "dummy", "file=")
@@ -79,6 +85,10 @@ func runEnclave(u *ui, path string, args []string, f runFlags) error {
 		if signature, err = runner.ParseSignature(f.signature); err != nil {
 			return usagef("--signature: %q is not coresident, dummy or file=PATH", f.signature)
 		}
+	}
+	options, err := f.config.options()
+	if err != nil {
+		return err
 	}
 	symbolize, err := openSymbols(f.elf)
 	if err != nil {
@@ -104,9 +114,9 @@ func runEnclave(u *ui, path string, args []string, f runFlags) error {
 	if isGo, err := isGoImage(path); err != nil {
 		return where(path, err)
 	} else if isGo {
-		return runGo(ctx, u, p, path, args, signature, f.runGo, caught)
+		return runGo(ctx, u, p, path, args, signature, options, f.runGo, caught)
 	}
-	e, err := loadEnclave(u, p, path, signature, runner.Load)
+	e, err := loadEnclave(u, p, path, signature, options, runner.Load)
 	if err != nil {
 		return err
 	}
@@ -161,20 +171,24 @@ func panicError(p *edp.PanicError) error {
 		raw := bytes.TrimRight(p.Raw, "\x00")
 		return fmt.Errorf("the enclave panicked, with a message that is no text: %.200q", raw)
 	}
-	return withHint(errors.New("the enclave panicked and does not say why"), "build it with eos build --debug to let it say so")
+	return withHint(errors.New("the enclave panicked and does not say why"), "only an image of eos build --debug can, and only if the program has left a message")
 }
 
 // checkImage says at once, and in better words than the loader could, that a
 // file is something else than an image.
 func checkImage(path string) error {
+	// Asked before it is opened: the open of a pipe waits for its writer.
+	switch fi, err := os.Stat(path); {
+	case err == nil && fi.IsDir():
+		return fmt.Errorf("%s is a directory, not an image", path)
+	case err == nil && fi.Mode().Type() == os.ModeNamedPipe:
+		return fmt.Errorf("%s is a pipe, and an image is read more than once: make it a file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if fi, err := f.Stat(); err == nil && fi.IsDir() {
-		return fmt.Errorf("%s is a directory, not an image", path)
-	}
 	head := make([]byte, 16)
 	n, err := io.ReadFull(f, head)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -187,13 +201,16 @@ func checkImage(path string) error {
 type loadFunc[E any] func(platform.Platform, io.Reader, *sgx.SigStruct, runner.LoadOptions) (E, error)
 
 // loadEnclave makes an enclave of the image at path.
-func loadEnclave[E any](u *ui, p platform.Platform, path string, signature runner.Signature, load loadFunc[E]) (e E, err error) {
+func loadEnclave[E any](u *ui, p platform.Platform, path string, signature runner.Signature, o runner.LoadOptions, load loadFunc[E]) (e E, err error) {
 	sig, dummy, err := signature.Resolve(path, p.Caps())
 	if errors.Is(err, runner.ErrUnsized) {
 		return e, loadError(path, err)
 	}
 	if err != nil {
 		return e, imageHint(path, err) // it names the file that is at fault
+	}
+	if err := checkConfig(path, o, sig); err != nil {
+		return e, err
 	}
 	if !p.Caps().EnforcesTCB {
 		u.warn("software platform: nothing is secret from this host, nor is the host safe from the enclave (eos doctor says more)")
@@ -212,7 +229,7 @@ func loadEnclave[E any](u *ui, p platform.Platform, path string, signature runne
 	}
 	show := u.progress("loading "+path, size)
 	defer show.end()
-	e, err = load(p, io.TeeReader(f, show), sig, runner.LoadOptions{})
+	e, err = load(p, io.TeeReader(f, show), sig, o)
 	if err != nil {
 		return e, loadError(path, err)
 	}

@@ -55,12 +55,12 @@ func isGoImage(path string) (bool, error) {
 }
 
 // runGo runs the image of a Go program.
-func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []string, signature runner.Signature, f runGoFlags, caught func() exitStatus) error {
+func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []string, signature runner.Signature, o runner.LoadOptions, f runGoFlags, caught func() exitStatus) error {
 	net, err := openNetwork(u, f.publish)
 	if err != nil {
 		return err
 	}
-	e, err := loadEnclave(u, p, path, signature, goenclave.Load)
+	e, err := loadEnclave(u, p, path, signature, o, goenclave.Load)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,8 @@ unless --forbid-debug is given.
 
 DATE is not today but 1970-01-01, or the day of $SOURCE_DATE_EPOCH, so that the
 same input gives the same bytes; no part of SGX reads it. CONFIGID and CONFIGSVN
-are not in a SIGSTRUCT: the loader sets them, for an enclave with KSS.`,
+are not in a SIGSTRUCT: the loader sets them (eos run --config-id), for an enclave
+signed with --kss.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return runSign(cmd, u, args, &f) },
 		Args: positional(1, "APP.sgxs", "APP.sig"),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -175,6 +175,7 @@ int enclave_main(int argc, char **argv)
 	print("MRSIGNER %H\n", 32, report.mrsigner);
 	print("attributes %lx/%lx isvprodid %u isvsvn %u\n", report.flags, report.xfrm, (u32)report.isvprodid,
 	      (u32)report.isvsvn);
+	print("configid %H configsvn %u\n", 64, report.configid, (u32)report.configsvn);
 
 	/* The same policy in another process or enclave gives this key again. */
 	struct sgx_keyrequest r = new_request(KEY_SEAL, POLICY_MRSIGNER);
