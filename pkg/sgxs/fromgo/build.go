@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/enclaveos/eos/pkg/sgx"
 )
@@ -44,7 +45,16 @@ func Prepare(ctx context.Context, o Options) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := findToolchain(ctx, dir)
+	tmp, err := os.MkdirTemp("", "eos-build-")
+	if err != nil {
+		return nil, err
+	}
+	// The linked program stays open, and can be read without its name.
+	defer os.RemoveAll(tmp)
+	if tmp, err = filepath.EvalSymlinks(tmp); err != nil {
+		return nil, err
+	}
+	t, err := findToolchain(ctx, dir, tmp)
 	if err != nil {
 		return nil, err
 	}
@@ -59,12 +69,6 @@ func Prepare(ctx context.Context, o Options) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	tmp, err := os.MkdirTemp("", "eos-build-")
-	if err != nil {
-		return nil, err
-	}
-	// The linked program stays open, and can be read without its name.
-	defer os.RemoveAll(tmp)
 	path, err := src.compile(ctx, tmp, pattern)
 	if err != nil {
 		return nil, err

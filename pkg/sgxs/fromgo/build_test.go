@@ -124,7 +124,7 @@ func TestHello(t *testing.T) {
 	if m.header.Size != boot.Size || m.header.SSAFrameSize != wall.SSAFrameSize || boot.Size != img.Layout.Size {
 		t.Errorf("ECREATE %+v, boot page has size %#x", m.header, boot.Size)
 	}
-	if got := string(m.read(t, boot.Env, boot.EnvLen)); got != "A=b\x00EMPTY=\x00C=d=e\x00" {
+	if got := string(m.read(t, boot.Env, boot.EnvLen)); got != "A=b\x00EMPTY=\x00C=d=e\x00GOMEMLIMIT=57042500B\x00" {
 		t.Errorf("environment %q", got)
 	}
 	var info Info

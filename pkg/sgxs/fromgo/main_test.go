@@ -12,7 +12,7 @@ const goapps = "../../../testdata/goapps"
 
 func goroot(t testing.TB) string {
 	t.Helper()
-	c, err := findToolchain(context.Background(), t.TempDir())
+	c, err := findToolchain(context.Background(), t.TempDir(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,26 +7,90 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
-// The go command takes no overlay for files in the module cache, and checks
-// nothing that it has unpacked there. So the build gets a module cache of its
-// own: links to the modules in the user's, and copies of those with files that
-// differ. Unlike replace directives, this leaves no trace in the program and
-// works in workspaces.
+// The go command writes to the module cache even if all modules are there, and
+// takes no overlay for files in it. So it gets a module cache of its own, with
+// links to what is in the user's, and copies of the modules with files that
+// differ, which it does not check. Unlike replace directives, this leaves no
+// trace in the program and works in workspaces. A module that the user's cache
+// does not have is downloaded for this build only.
 
-// mirror makes a module cache at to like the one at from. replaced are the
-// files that differ, by their paths in the cache.
-func mirror(from, to string, replaced map[string][]byte) error {
-	copied := map[string]bool{} // module directories
-	for rel := range replaced {
-		copied[moduleDir(rel)] = true
-	}
-	if err := mirrorDir(from, to, ".", copied); err != nil {
+// mirror makes a module cache at to, like the one at from.
+func mirror(from, to string) error {
+	if err := mirrorModules(from, to, "."); err != nil {
 		return err
 	}
-	for rel, text := range replaced {
-		path := filepath.Join(to, filepath.FromSlash(rel))
+	return mirrorDownloads(filepath.Join(from, "cache", "download"), filepath.Join(to, "cache", "download"))
+}
+
+// mirrorModules links to the unpacked modules below rel.
+func mirrorModules(from, to, rel string) error {
+	entries, err := readDir(from, to, rel)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := filepath.Join(rel, e.Name())
+		switch {
+		case !e.IsDir() || name == "cache":
+		case strings.Contains(e.Name(), "@"):
+			err = os.Symlink(filepath.Join(from, name), filepath.Join(to, name))
+		default:
+			err = mirrorModules(from, to, name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mirrorDownloads links to the files of the download cache, one by one, since
+// the go command adds to its directories.
+func mirrorDownloads(from, to string) error {
+	entries, err := readDir(from, to, ".")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		src, dst := filepath.Join(from, e.Name()), filepath.Join(to, e.Name())
+		switch {
+		case e.IsDir():
+			err = mirrorDownloads(src, dst)
+		case filepath.Ext(src) == ".lock":
+		case e.Name() == "list" || e.Name() == "latest":
+			err = copyFile(src, dst) // the go command writes over these
+		default:
+			err = os.Symlink(src, dst)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readDir reads from/rel, nothing if it does not exist, and makes to/rel.
+func readDir(from, to, rel string) ([]fs.DirEntry, error) {
+	if err := os.MkdirAll(filepath.Join(to, rel), 0o700); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(filepath.Join(from, rel))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return entries, err
+}
+
+// replace changes files in a mirror. Their names are relative to it.
+func replace(mirror string, files map[string][]byte) error {
+	for rel, text := range files {
+		if err := unlink(filepath.Join(mirror, filepath.FromSlash(moduleDir(rel)))); err != nil {
+			return err
+		}
+		path := filepath.Join(mirror, filepath.FromSlash(rel))
 		if err := os.Remove(path); err != nil {
 			return err
 		}
@@ -35,6 +99,21 @@ func mirror(from, to string, replaced map[string][]byte) error {
 		}
 	}
 	return nil
+}
+
+// unlink makes a copy of the module that dir links to, if it is a link.
+func unlink(dir string) error {
+	from, err := os.Readlink(dir)
+	if errors.Is(err, syscall.EINVAL) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(dir); err != nil {
+		return err
+	}
+	return copyTree(from, dir)
 }
 
 // moduleDir returns the part of a path in the module cache that ends with the
@@ -48,48 +127,6 @@ func moduleDir(rel string) string {
 		return rel[:at+end]
 	}
 	return rel
-}
-
-func mirrorDir(from, to, rel string, copied map[string]bool) error {
-	dst := filepath.Join(to, rel)
-	if err := os.MkdirAll(dst, 0o700); err != nil {
-		return err
-	}
-	entries, err := os.ReadDir(filepath.Join(from, rel))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		name := filepath.ToSlash(filepath.Join(rel, e.Name()))
-		src := filepath.Join(from, name)
-		switch {
-		case !e.IsDir():
-		case name == "cache":
-			// Downloads are read; the lock beside them is this build's own.
-			if err := os.Mkdir(filepath.Join(to, name), 0o700); err != nil {
-				return err
-			}
-			if err := os.Symlink(filepath.Join(src, "download"), filepath.Join(to, name, "download")); err != nil {
-				return err
-			}
-		case copied[name]:
-			if err := copyTree(src, filepath.Join(to, name)); err != nil {
-				return err
-			}
-		case strings.Contains(e.Name(), "@"):
-			if err := os.Symlink(src, filepath.Join(to, name)); err != nil {
-				return err
-			}
-		default:
-			if err := mirrorDir(from, to, name, copied); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // copyTree copies a module. The copy can be deleted, which a module in the

@@ -20,7 +20,7 @@ type Options struct {
 	HeapSize uint64   // bytes of memory for the program
 	CodeSize uint64   // bytes of memory that can be written and executed
 	Threads  uint32   // how many threads the program can have at a time
-	Env      []string // the environment, "KEY=value"; part of the measurement
+	Env      []string // the environment, "KEY=value"; part of the measurement. GOMEMLIMIT is added
 	Debug    bool     // the program may tell the host what it panics with
 	Unsized  bool     // leave the size open, for pkg/sgxs's Appender
 }
@@ -30,6 +30,10 @@ const (
 	DefaultHeapSize = 64 << 20
 	DefaultThreads  = 16
 )
+
+// memLimit is the part of the heap, in percent, at which the runtime collects
+// garbage whatever GOGC says.
+const memLimit = 85
 
 // The limits of Options. Below minHeap the Go runtime does not start, and its
 // page tables are made for maxSpan bytes of addresses.
@@ -79,7 +83,9 @@ func (o *Options) check() error {
 	return err
 }
 
-// env is the environment as the image has it: NUL-terminated strings.
+// env is the environment as the image has it: NUL-terminated strings. Unless
+// the user says how to collect garbage, the Go runtime is told to do it more
+// often before the heap is full: its pages are all there will ever be.
 func (o *Options) env() ([]byte, error) {
 	var b []byte
 	seen := map[string]bool{}
@@ -95,6 +101,9 @@ func (o *Options) env() ([]byte, error) {
 		}
 		seen[key] = true
 		b = append(append(b, kv...), 0)
+	}
+	if !seen["GOMEMLIMIT"] && !seen["GOGC"] {
+		b = fmt.Appendf(b, "GOMEMLIMIT=%dB\x00", o.HeapSize/100*memLimit)
 	}
 	if len(b) > maxEnv {
 		return nil, refuse("", "the environment has %d bytes: at most %d", len(b), maxEnv)

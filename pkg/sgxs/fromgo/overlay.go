@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/enclaveos/eos/pkg/runtime/kernel"
 )
@@ -46,7 +45,7 @@ func (t *toolchain) rewrite(pkgs []*goPackage, o *Options) (*sources, error) {
 				return nil, err
 			}
 		}
-		out, err := p.apply(path, src)
+		out, err := p.apply(t.name(path), src)
 		if err != nil {
 			return nil, err
 		}
@@ -67,7 +66,7 @@ func (s *sources) rewritePackage(p *goPackage, required map[string][]string) err
 		if err != nil {
 			return err
 		}
-		out, count, err := rewriteAsm(path, src)
+		out, count, err := rewriteAsm(s.t.name(path), src)
 		var bad *AsmError
 		if errors.As(err, &bad) {
 			return refuse("eos replaces SYSCALL, CPUID, RDTSC and RDTSCP in assembly; this place it cannot",
@@ -82,7 +81,7 @@ func (s *sources) rewritePackage(p *goPackage, required map[string][]string) err
 		if rel, ok := under(filepath.Join(s.t.root, "src"), path); ok {
 			for _, want := range required[rel] {
 				if count[want] == 0 {
-					return &PatchError{path, want, 1, 0}
+					return &PatchError{s.t.name(path), want, 1, 0}
 				}
 			}
 			delete(required, rel)
@@ -124,34 +123,33 @@ func (s *sources) addKernel() error {
 	return nil
 }
 
-// prepare writes the overlay, and the module cache that goes with it, below
-// dir. It returns the overlay's path and the module cache's.
-func (s *sources) prepare(dir string) (overlay, modCache string, err error) {
+// prepare writes the overlay below dir and returns its path. Files in the module
+// cache it changes there.
+func (s *sources) prepare(dir string) (string, error) {
 	files := filepath.Join(dir, "files")
 	if err := os.Mkdir(files, 0o700); err != nil {
-		return "", "", err
+		return "", err
 	}
-	replace := map[string]string{}
+	paths := map[string]string{}
 	inModules := map[string][]byte{}
 	for i, path := range slices.Sorted(maps.Keys(s.replaced)) {
-		if rel, ok := under(s.t.modCache, path); ok && !strings.HasPrefix(path, s.t.root+string(filepath.Separator)) {
+		if rel, ok := under(s.t.mirror, path); ok {
 			inModules[rel] = s.replaced[path]
 			continue
 		}
 		to := filepath.Join(files, fmt.Sprintf("%d%s", i, filepath.Ext(path)))
 		if err := os.WriteFile(to, s.replaced[path], 0o600); err != nil {
-			return "", "", err
+			return "", err
 		}
-		replace[path] = to
+		paths[path] = to
 	}
-	b, err := json.Marshal(map[string]any{"Replace": replace})
+	if err := replace(s.t.mirror, inModules); err != nil {
+		return "", err
+	}
+	b, err := json.Marshal(map[string]any{"Replace": paths})
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
-	overlay = filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(overlay, b, 0o600); err != nil {
-		return "", "", err
-	}
-	modCache = filepath.Join(dir, "mod")
-	return overlay, modCache, mirror(s.t.modCache, modCache, inModules)
+	overlay := filepath.Join(dir, "overlay.json")
+	return overlay, os.WriteFile(overlay, b, 0o600)
 }

@@ -20,7 +20,6 @@ type goPackage struct {
 	Name           string
 	Standard       bool
 	DepOnly        bool
-	Module         *goModule
 	GoFiles        []string
 	SFiles         []string
 	HFiles         []string
@@ -33,13 +32,9 @@ type goPackage struct {
 	}
 }
 
-type goModule struct {
-	Path, Version, Dir string
-	Main               bool
-	Replace            *goModule
-}
-
-const listFields = "-json=Dir,ImportPath,Name,Standard,DepOnly,Module,GoFiles,SFiles,HFiles,SysoFiles,IgnoredGoFiles,Imports,Error"
+// listFields are without Module: for that, the go command completes what it
+// knows in the module cache.
+const listFields = "-json=Dir,ImportPath,Name,Standard,DepOnly,GoFiles,SFiles,HFiles,SysoFiles,IgnoredGoFiles,Imports,Error"
 
 // target is what "go list" and "go build" are told: a directory becomes "." and
 // the place where they run.

@@ -2,6 +2,7 @@ package fromgo
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -48,25 +49,35 @@ var scratchPatches = []patch{
 	{"crypto/internal/entropy/v1.0.0", "entropy.go", regexp.MustCompile(`& \(1<<25 - 1\)`), "& (1<<12 - 1)", 1},
 }
 
-// wazero's compiler asks for memory and makes it executable later. The kernel
-// must know at once to take it from the code area.
-var wazeroPatches = []patch{
-	{"github.com/tetratelabs/wazero/internal/platform", "mmap_linux.go", regexp.MustCompile(`unix\.PROT_READ \| unix\.PROT_WRITE\b`), "unix.PROT_READ | unix.PROT_WRITE | unix.PROT_EXEC", 1},
+// wazero's compiler asks for memory and, from v1.11 on, makes it executable only
+// later. The kernel must know at once to take it from the code area.
+var wazeroPatch = patch{"github.com/tetratelabs/wazero/internal/platform", "mmap_linux.go",
+	regexp.MustCompile(`(prot := unix\.PROT_READ \| unix\.PROT_WRITE)\b`), "${1} | unix.PROT_EXEC", 1}
+
+// wazeroAsksAtOnce is what the older ones have, in one of their files.
+var wazeroAsksAtOnce = regexp.MustCompile(`PROT_READ \| syscall\.PROT_WRITE \| syscall\.PROT_EXEC`)
+
+func needsWazeroPatch(p *goPackage) bool {
+	for _, name := range p.GoFiles {
+		src, err := os.ReadFile(filepath.Join(p.Dir, name))
+		if err == nil && wazeroAsksAtOnce.Match(src) {
+			return false
+		}
+	}
+	return true
 }
 
 // patches returns the changes for these packages.
 func (t *toolchain) patches(pkgs []*goPackage, o *Options) []patch {
 	out := append([]patch(nil), goPatches...)
-	if t.minor >= 26 && has(pkgs, scratchPatches[0].pkg) {
+	if t.minor >= 26 && find(pkgs, scratchPatches[0].pkg) != nil {
 		out = append(out, scratchPatches...)
 	}
-	if o.CodeSize > 0 && has(pkgs, wazeroPatches[0].pkg) {
-		out = append(out, wazeroPatches...)
+	if p := find(pkgs, wazeroPatch.pkg); p != nil && o.CodeSize > 0 && needsWazeroPatch(p) {
+		out = append(out, wazeroPatch)
 	}
 	return out
 }
-
-func has(pkgs []*goPackage, path string) bool { return find(pkgs, path) != nil }
 
 func find(pkgs []*goPackage, path string) *goPackage {
 	for _, p := range pkgs {

@@ -20,7 +20,8 @@ type toolchain struct {
 	root     string // GOROOT
 	version  string // "go1.26.8"
 	minor    int    // 26
-	modCache string // GOMODCACHE
+	modCache string // GOMODCACHE, the user's
+	mirror   string // the build's own
 	dir      string // where the go command runs
 	env      []string
 }
@@ -58,7 +59,7 @@ var unset = []string{
 // pinned are their values. An empty GOFLAGS would let the user's "go env -w"
 // show through.
 func pinned(minor int) []string {
-	env := []string{"GOFLAGS=-trimpath", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0", "GO111MODULE=on", "GOFIPS140=off", "GO_EXTLINK_ENABLED=0"}
+	env := []string{"GOFLAGS=-trimpath -modcacherw", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0", "GO111MODULE=on", "GOFIPS140=off", "GO_EXTLINK_ENABLED=0"}
 	// The runtime would try random addresses for its heap, in vain.
 	if minor >= 26 {
 		return append(env, "GOEXPERIMENT=norandomizedheapbase64")
@@ -67,13 +68,13 @@ func pinned(minor int) []string {
 }
 
 // findToolchain asks the go command of PATH which tool chain is for the module
-// in dir.
-func findToolchain(ctx context.Context, dir string) (*toolchain, error) {
+// in dir. What it writes goes below scratch.
+func findToolchain(ctx context.Context, dir, scratch string) (*toolchain, error) {
 	goTool, err := exec.LookPath("go")
 	if err != nil {
 		return nil, refuse("install Go from https://go.dev/dl, or add its bin directory to PATH", "no go command in PATH")
 	}
-	t := &toolchain{dir: dir}
+	t := &toolchain{dir: dir, mirror: filepath.Join(scratch, "mod")}
 	// GOTOOLCHAIN is the user's here: it says whether a module that wants
 	// another Go gets it.
 	env := without(os.Environ(), others(unset, "GOTOOLCHAIN"))
@@ -86,21 +87,16 @@ func findToolchain(ctx context.Context, dir string) (*toolchain, error) {
 		return nil, fmt.Errorf("go env: not understood: %q", out)
 	}
 	t.root, t.version, t.modCache = vars.GOROOT, vars.GOVERSION, vars.GOMODCACHE
-	for _, p := range []*string{&t.root, &t.modCache} {
-		if *p, err = filepath.EvalSymlinks(*p); err != nil && (p == &t.root || !errors.Is(err, os.ErrNotExist)) {
-			return nil, err
-		}
-	}
-	if t.modCache == "" {
-		t.modCache = vars.GOMODCACHE // does not exist yet
+	if t.root, err = filepath.EvalSymlinks(t.root); err != nil {
+		return nil, err
 	}
 	if t.minor = minorOf(t.version); t.minor < minMinor || t.minor > maxMinor {
 		return nil, refuse(fmt.Sprintf("set GOTOOLCHAIN, for example to go1.%d.0", maxMinor),
 			"%s in %s is not supported: eos builds with Go 1.%d and 1.%d", t.version, t.root, minMinor, maxMinor)
 	}
 	t.env = append(without(os.Environ(), append(unset, "GOMODCACHE")),
-		append(pinned(t.minor), "GOROOT="+t.root, "GOTOOLCHAIN=local", "GOMODCACHE="+t.modCache, "PWD="+dir)...)
-	return t, nil
+		append(pinned(t.minor), "GOROOT="+t.root, "GOTOOLCHAIN=local", "GOMODCACHE="+t.mirror, "PWD="+dir)...)
+	return t, mirror(t.modCache, t.mirror)
 }
 
 // minorOf returns 26 for "go1.26.8", 0 for what it does not understand.
@@ -119,8 +115,16 @@ func minorOf(version string) int {
 
 // run calls this tool chain's go command and returns its standard output.
 func (t *toolchain) run(ctx context.Context, args ...string) ([]byte, error) {
-	return run(ctx, t.dir, t.env, filepath.Join(t.root, "bin", "go"), args...)
+	out, err := run(ctx, t.dir, t.env, filepath.Join(t.root, "bin", "go"), args...)
+	var failed *GoError
+	if errors.As(err, &failed) {
+		failed.Output = t.name(failed.Output)
+	}
+	return out, err
 }
+
+// name replaces the names of files in the mirror by those in the module cache.
+func (t *toolchain) name(text string) string { return strings.ReplaceAll(text, t.mirror, t.modCache) }
 
 func run(ctx context.Context, dir string, env []string, tool string, args ...string) ([]byte, error) {
 	var stdout, stderr bytes.Buffer

@@ -1,0 +1,209 @@
+package fromgo
+
+import (
+	"archive/zip"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A module with a system call, CPUID in bytes, and a directory to embed.
+var asmModule = []string{
+	"go.mod", "module example.com/asm\n\ngo 1.25\n",
+	"asm.go", "package asm\n\nimport _ \"embed\"\n\n//go:embed data/x.txt\nvar Text string\n\nfunc Getpid() int\n\nfunc Leaf() uint32\n",
+	"data/x.txt", "embedded",
+	"asm_amd64.s", "#include \"textflag.h\"\n\nTEXT ·Getpid(SB),NOSPLIT,$0-8\n\tMOVL $39, AX\n\tSYSCALL\n\tMOVQ AX, ret+0(FP)\n\tRET\n\n" +
+		"TEXT ·Leaf(SB),NOSPLIT,$0-4\n\tXORL AX, AX\n\tXORL CX, CX\n\tBYTE $0x0f; BYTE $0xa2\n\tMOVL AX, ret+0(FP)\n\tRET\n",
+}
+
+const asmUser = "package main\n\nimport \"example.com/asm\"\n\nfunc main() { println(asm.Getpid() > 0, asm.Leaf() > 0, asm.Text) }\n"
+
+// publish makes a module proxy in a directory.
+func publish(t *testing.T, module, version string, files []string) string {
+	t.Helper()
+	dir := t.TempDir()
+	at := filepath.Join(dir, filepath.FromSlash(module), "@v")
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(at, version+".zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z := zip.NewWriter(f)
+	for i := 0; i < len(files); i += 2 {
+		w, err := z.Create(module + "@" + version + "/" + files[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(files[i+1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{".info": fmt.Sprintf(`{"Version":%q}`, version), ".mod": files[1]} {
+		if err := os.WriteFile(filepath.Join(at, version+name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// snapshot says what is below dir: names, modes, sizes, times.
+func snapshot(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return err
+		}
+		all[path] = fmt.Sprint(fi.Mode(), fi.Size(), fi.ModTime().UnixNano())
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func goIn(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	c := exec.Command("go", args...)
+	c.Dir = dir
+	c.Env = append(c.Environ(), "GOFLAGS=-mod=mod")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("go %v: %v\n%s", args, err, out)
+	}
+}
+
+// Assembly of other modules is rewritten wherever the module is, and nothing is
+// written there.
+func TestModules(t *testing.T) {
+	root := goroot(t)
+	cache := filepath.Join(t.TempDir(), "mod")
+	t.Setenv("GOMODCACHE", cache)
+	t.Setenv("GOPROXY", "file://"+publish(t, "example.com/asm", "v1.2.3", asmModule))
+	t.Setenv("GOSUMDB", "off")
+	t.Setenv("GOFLAGS", "")
+	t.Setenv("GOWORK", "")
+	t.Cleanup(func() { goIn(t, root, "clean", "-modcache") }) // its directories are read-only
+
+	const mod = "module example.com/m\n\ngo 1.25\n\nrequire example.com/asm v1.2.3\n"
+	for _, c := range []struct {
+		name    string
+		files   []string
+		dir     string // where to build
+		prepare []string
+	}{
+		{"module cache", []string{"go.mod", mod, "main.go", asmUser}, ".", []string{"mod", "tidy"}},
+		{"vendored", []string{"go.mod", mod, "main.go", asmUser}, ".", []string{"mod", "vendor"}},
+		{"replaced", append([]string{"m/go.mod", mod + "\nreplace example.com/asm => ../asm\n", "m/main.go", asmUser}, prefixed("asm/", asmModule)...), "m", nil},
+		{"workspace", append([]string{"go.work", "go 1.25\n\nuse ./m\nuse ./asm\n", "m/go.mod", "module example.com/m\n\ngo 1.25\n", "m/main.go", asmUser}, prefixed("asm/", asmModule)...), "m", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			top := tree(t, c.files...)
+			dir := filepath.Join(top, c.dir)
+			if c.prepare != nil {
+				goIn(t, dir, "mod", "tidy")
+				goIn(t, dir, c.prepare...)
+			}
+			if err := os.MkdirAll(cache, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			places := []string{top, cache, root}
+			var before []map[string]string
+			for _, p := range places {
+				before = append(before, snapshot(t, p))
+			}
+			img, _ := mustBuild(t, defaults(dir))
+			for i, p := range places {
+				if after := snapshot(t, p); !maps.Equal(before[i], after) {
+					for name := range after {
+						if before[i][name] != after[name] {
+							t.Errorf("%s: was %q, is %q", name, before[i][name], after[name])
+						}
+					}
+					t.Errorf("something in %s has changed", p)
+				}
+			}
+			if c.name != "workspace" && (len(img.Info.Deps) != 1 || img.Info.Deps[0].Path != "example.com/asm" || img.Info.Deps[0].Version != "v1.2.3") {
+				t.Errorf("modules %+v", img.Info.Deps)
+			}
+		})
+	}
+}
+
+func prefixed(dir string, files []string) []string {
+	files = slices.Clone(files)
+	for i := 0; i < len(files); i += 2 {
+		files[i] = dir + files[i]
+	}
+	return files
+}
+
+// What the build sees of a module with assembly: all of it, one file changed.
+func TestMirror(t *testing.T) {
+	from := tree(t, "example.com/a@v1/x.s", "old", "example.com/a@v1/sub/y.txt", "y", "example.com/a@v1/sub/w.s", "old", "example.com/a/b@v1/z.go", "z", "other@v2/o.go", "o", "cache/download/d", "d", "cache/lock", "")
+	to := filepath.Join(t.TempDir(), "mod")
+	if err := mirror(from, to); err != nil {
+		t.Fatal(err)
+	}
+	if err := replace(to, map[string][]byte{"example.com/a@v1/x.s": []byte("new"), "example.com/a@v1/sub/w.s": []byte("w")}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"example.com/a@v1/x.s": "new", "example.com/a@v1/sub/y.txt": "y", "example.com/a/b@v1/z.go": "z", "example.com/a@v1/sub/w.s": "w", "other@v2/o.go": "o", "cache/download/d": "d"} {
+		if got, err := os.ReadFile(filepath.Join(to, name)); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
+		}
+	}
+	if got, err := os.ReadFile(filepath.Join(from, "example.com/a@v1/x.s")); err != nil || string(got) != "old" {
+		t.Errorf("the original: %q, %v", got, err)
+	}
+	for name, link := range map[string]bool{"example.com/a@v1": false, "example.com/a/b@v1": true, "other@v2": true, "cache": false} {
+		fi, err := os.Lstat(filepath.Join(to, name))
+		if err != nil || fi.Mode()&fs.ModeSymlink != 0 != link {
+			t.Errorf("%s: %v, %v", name, fi, err)
+		}
+	}
+	if err := mirror(filepath.Join(from, "none"), filepath.Join(t.TempDir(), "mod")); err != nil {
+		t.Errorf("without a module cache: %v", err)
+	}
+	if got := moduleDir("example.com/a@v1/b/c@d.s"); got != "example.com/a@v1" {
+		t.Errorf("module of a file: %q", got)
+	}
+}
+
+// Modules of the world: x/sys and x/crypto, and wazero, which is changed only
+// if there is memory for its compiler. It takes the network, once.
+func TestRealModules(t *testing.T) {
+	for _, c := range []struct {
+		app  string
+		code uint64
+	}{{"sys", 0}, {"wazero", 0}, {"wazero", 1 << 20}} {
+		dir := filepath.Join(goapps, c.app)
+		download := exec.Command("go", "mod", "download")
+		download.Dir = dir
+		if out, err := download.CombinedOutput(); err != nil {
+			t.Skipf("its modules cannot be had here: %v\n%s", err, strings.TrimSpace(string(out)))
+		}
+		o := defaults(c.app)
+		o.CodeSize = c.code
+		img, _ := mustBuild(t, o)
+		if len(img.Info.Deps) == 0 || img.Info.Deps[0].Sum == "" {
+			t.Errorf("%s: modules %+v", c.app, img.Info.Deps)
+		}
+	}
+}
