@@ -103,7 +103,7 @@ func ParseID(s string) (id [16]byte, err error) {
 	return id, err
 }
 
-// ParseIDNumber reads an id as sgxs-sign does: a number of at most 128 bits,
+// ParseIDNumber reads an id as newer versions of sgxs-sign do: a number of at most 128 bits,
 // decimal or 0x and hex digits, which is stored little-endian.
 func ParseIDNumber(s string) (id [16]byte, err error) {
 	n, err := parseBig(s, 128)

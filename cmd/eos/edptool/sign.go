@@ -40,7 +40,6 @@ var signCommand = command{
 		{name: "32bit", long: "32", help: "Unsets MODE64BIT in ATTRIBUTES and sets it in ATTRIBUTEMASK"},
 		{name: "debug", short: 'd', long: "debug", help: "Sets DEBUG in ATTRIBUTES and unsets it in ATTRIBUTEMASK"},
 		{name: "date", long: "date", value: "YYYYMMDD", check: checkDate, help: "Sets the DATE field (default: today)"},
-		{name: "isvextprodid", long: "isvextprodid", value: "isvextprodid", check: checkNumeric, help: "Sets the ISVEXTPRODID field and requires KSS (default: 0)"},
 		{name: "isvprodid", short: 'p', long: "isvprodid", value: "isvprodid", check: checkNumeric, help: "Sets the ISVPRODID field (default: 0)"},
 		{name: "isvsvn", short: 'v', long: "isvsvn", value: "isvsvn", check: checkNumeric, help: "Sets the ISVSVN field (default: 0)"},
 		{name: "key-file", short: 'k', long: "key", value: "FILE", required: true, help: "Sets the path to the PEM-encoded RSA private key"},
@@ -218,13 +217,6 @@ func signFields(g given, stdout io.Writer) (*sgx.SigStruct, error) {
 	}
 	if g.has("debug") {
 		sign.AllowDebug(s)
-	}
-	if g.has("isvextprodid") {
-		id, err := sign.ParseIDNumber(g.get("isvextprodid", ""))
-		if err != nil {
-			return nil, signPanic("%s", unwrapped("ParseIntError { kind: PosOverflow }"))
-		}
-		sign.SetISVExtProdID(s, id)
 	}
 	if s.Attributes.Flags&^signKnownFlags != 0 {
 		fmt.Fprintln(stdout, "WARNING: Dropping unknown bits in input ATTRIBUTES!")
