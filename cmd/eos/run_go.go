@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -65,6 +66,9 @@ func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []
 		return err
 	}
 	defer e.Close()
+	// A thread that is inside holds a P, as in a system call. One that comes out
+	// must not wait until it has one.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), len(e.TCS)+4))
 	c, err := goenclave.NewCommand(e, goenclave.Options{
 		Args: append([]string{path}, args...), Stdin: u.stdin, Stdout: u.stdout, Stderr: u.stderr, Data: net,
 	})

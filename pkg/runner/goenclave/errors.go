@@ -57,6 +57,8 @@ func refusalText(r wall.Refusal) string {
 		return "a length out of bounds"
 	case wall.RefusedThread:
 		return "this thread was not asked for"
+	case wall.RefusedPlatform:
+		return "it needs AVX in XFRM and EXINFO in MISCSELECT"
 	}
 	return fmt.Sprintf("result %d", int64(r))
 }
