@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -124,7 +125,7 @@ func TestHello(t *testing.T) {
 	if m.header.Size != boot.Size || m.header.SSAFrameSize != wall.SSAFrameSize || boot.Size != img.Layout.Size {
 		t.Errorf("ECREATE %+v, boot page has size %#x", m.header, boot.Size)
 	}
-	if got := string(m.read(t, boot.Env, boot.EnvLen)); got != "A=b\x00EMPTY=\x00C=d=e\x00GOMEMLIMIT=57042500B\x00" {
+	if got := string(m.read(t, boot.Env, boot.EnvLen)); got != "A=b\x00EMPTY=\x00C=d=e\x00GOMEMLIMIT=57042480B\x00" {
 		t.Errorf("environment %q", got)
 	}
 	var info Info
@@ -359,4 +360,39 @@ func TestImportPath(t *testing.T) {
 	if !bytes.Equal(byPath, byDir) {
 		t.Error("the images differ")
 	}
+}
+
+// previous is the latest Go before the one of go.mod. It takes the network,
+// once.
+const previous = "go1.25.11"
+
+func TestPreviousGo(t *testing.T) {
+	t.Setenv("GOTOOLCHAIN", previous)
+	if out, err := exec.Command("go", "env", "GOVERSION").CombinedOutput(); err != nil {
+		t.Skipf("%s cannot be had here: %v\n%s", previous, err, out)
+	}
+	for _, app := range []string{"hello", "https"} {
+		img, _ := mustBuild(t, defaults(app))
+		if img.Info.Go != previous {
+			t.Errorf("%s built with %s", app, img.Info.Go)
+		}
+	}
+}
+
+func TestOldGo(t *testing.T) {
+	t.Setenv("PATH", fakeGo(t, "go1.24.3")+":"+os.Getenv("PATH"))
+	if _, err := Prepare(t.Context(), defaults(filepath.Join(goapps, "hello"))); err == nil || !strings.Contains(err.Error(), "go1.24.3 in /go is not supported") {
+		t.Errorf("%v", err)
+	}
+}
+
+// fakeGo makes a go command that says it is of that version.
+func fakeGo(t *testing.T, version string) string {
+	t.Helper()
+	dir := t.TempDir()
+	script := "#!/bin/sh\necho '{\"GOROOT\":\"/go\",\"GOVERSION\":\"" + version + "\",\"GOMODCACHE\":\"/mod\"}'\n"
+	if err := os.WriteFile(filepath.Join(dir, "go"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }

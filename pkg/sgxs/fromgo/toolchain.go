@@ -87,12 +87,12 @@ func findToolchain(ctx context.Context, dir, scratch string) (*toolchain, error)
 		return nil, fmt.Errorf("go env: not understood: %q", out)
 	}
 	t.root, t.version, t.modCache = vars.GOROOT, vars.GOVERSION, vars.GOMODCACHE
-	if t.root, err = filepath.EvalSymlinks(t.root); err != nil {
-		return nil, err
-	}
 	if t.minor = minorOf(t.version); t.minor < minMinor || t.minor > maxMinor {
 		return nil, refuse(fmt.Sprintf("set GOTOOLCHAIN, for example to go1.%d.0", maxMinor),
 			"%s in %s is not supported: eos builds with Go 1.%d and 1.%d", t.version, t.root, minMinor, maxMinor)
+	}
+	if t.root, err = filepath.EvalSymlinks(t.root); err != nil {
+		return nil, err
 	}
 	t.env = append(without(os.Environ(), append(unset, "GOMODCACHE")),
 		append(pinned(t.minor), "GOROOT="+t.root, "GOTOOLCHAIN=local", "GOMODCACHE="+t.mirror, "PWD="+dir)...)
