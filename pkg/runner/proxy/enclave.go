@@ -19,16 +19,21 @@ func (p *Proxy) drain() {
 			p.take()
 			p.e2h.Advance()
 			if p.e2h.Unreleased() >= p.opt.Capacity/4 {
-				p.e2h.Release()
+				p.release()
 			}
 		case channel.ErrEmpty:
-			// The program's threads wait for room in Flush itself, not for a bell.
-			p.e2h.Release()
+			p.release()
 			return
 		default:
 			p.lie(s, "ring from the enclave")
 			return
 		}
+	}
+}
+
+func (p *Proxy) release() {
+	if p.e2h.Release() {
+		p.bell = true
 	}
 }
 

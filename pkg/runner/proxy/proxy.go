@@ -6,7 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"sync"
+
 	"sync/atomic"
 	"time"
 
@@ -57,8 +57,10 @@ type Proxy struct {
 
 	waiting     atomic.Bool // a Poll is in epoll_wait, or about to be
 	interrupted atomic.Bool
+	failure     atomic.Pointer[error] // err, for those without the lock
+	want        atomic.Bool           // work was asked for while another had the lock
 
-	mu        sync.Mutex
+	mu        lock
 	e2h       channel.Consumer
 	h2e       channel.Producer
 	ids       map[uint32]*sock
@@ -73,6 +75,7 @@ type Proxy struct {
 	nextID    uint32
 	blocked   uint64 // bytes of room in h2e that the head of ready waits for
 	announced uint64 // h2e bytes that the last Poll has told of
+	bell      bool   // the enclave waited for room, and there is some now
 	closed    bool
 	err       error
 	stats     Stats
@@ -141,9 +144,10 @@ func (p *Proxy) Rings() (e2h, h2e *channel.Memory) { return p.e2hMem, p.h2eMem }
 
 // Err is why the data plane has ended, or nil. After Close it is still that.
 func (p *Proxy) Err() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.err
+	if e := p.failure.Load(); e != nil {
+		return *e
+	}
+	return nil
 }
 
 // Stats are the figures so far.
@@ -160,17 +164,39 @@ func (p *Proxy) Stats() Stats {
 // far as they take it; what they do not take stays in their buffers. It never
 // blocks. It tells whether it has put messages for the enclave into the ring.
 func (p *Proxy) Flush() (more bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.want.Store(true)
+	if !p.mu.TryLock() {
+		return false // whoever moves data now goes on
+	}
+	more = p.workAndTell()
+	p.unlock()
+	return more
+}
+
+// workAndTell is work by somebody who does not go back to the enclave as a poller:
+// the one who waits is sent there.
+func (p *Proxy) workAndTell() (more bool) {
 	before := p.h2e.Written()
 	p.work()
-	if p.h2e.Written() == before {
+	if p.h2e.Written() == before && !p.bell {
 		return false
 	}
 	if p.waiting.Load() {
 		p.kick()
 	}
 	return true
+}
+
+// unlock releases the lock, and does what others wanted done meanwhile: they have
+// not waited for it.
+func (p *Proxy) unlock() {
+	for {
+		p.mu.Unlock()
+		if !p.want.Load() || !p.mu.TryLock() {
+			return
+		}
+		p.workAndTell()
+	}
 }
 
 // Poll does what Flush does, then waits until there is something for the enclave,
@@ -180,12 +206,19 @@ func (p *Proxy) Poll(timeout time.Duration) {
 	if timeout > 0 {
 		deadline = time.Now().Add(timeout)
 	}
-	p.mu.Lock()
+	if timeout == 0 {
+		p.want.Store(true)
+		if !p.mu.TryLock() {
+			return
+		}
+	} else {
+		p.mu.Lock()
+	}
 	p.stats.Polls++
 	polled := false
 	for {
 		p.work()
-		if p.h2e.Written() != p.announced || p.err != nil || p.closed {
+		if p.h2e.Written() != p.announced || p.bell || p.err != nil || p.closed {
 			break
 		}
 		if timeout == 0 && polled {
@@ -208,7 +241,7 @@ func (p *Proxy) Poll(timeout time.Duration) {
 		if wait != 0 {
 			p.stats.Waits++
 		}
-		p.mu.Unlock()
+		p.unlock()
 		n, err := epollWait(p.epoll, p.events[:], wait)
 		p.waiting.Store(false)
 		p.mu.Lock()
@@ -233,8 +266,8 @@ func (p *Proxy) Poll(timeout time.Duration) {
 			break
 		}
 	}
-	p.announced = p.h2e.Written()
-	p.mu.Unlock()
+	p.announced, p.bell = p.h2e.Written(), false
+	p.unlock()
 }
 
 // waitTime is what epoll_wait wants: milliseconds, rounded up as the Go runtime does.
@@ -276,6 +309,7 @@ func (p *Proxy) later(f func()) {
 // work is all that can be done without waiting: take what goroutines have found out,
 // drain the enclave's ring, fill the enclave's ring.
 func (p *Proxy) work() {
+	p.want.Store(false)
 	if p.err != nil || p.closed {
 		return
 	}
@@ -296,6 +330,7 @@ func (p *Proxy) fail(err error) {
 		return
 	}
 	p.err = err
+	p.failure.Store(&err)
 	p.e2h.Kill(channel.ErrClosed)
 	p.h2e.Kill(channel.ErrClosed)
 	p.closeAll()

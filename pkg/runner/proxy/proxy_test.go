@@ -251,7 +251,7 @@ func TestAnswerBeforeReset(t *testing.T) {
 	id, c := e.accept(l, addr)
 	e.data(id, "request")
 	io.WriteString(c, "go away")
-	c.Close() // with the request unread: a reset
+	c.Close()     // with the request unread: a reset
 	for range 3 { // the first write may still work, the next ones do not
 		e.data(id, "more")
 	}
@@ -612,6 +612,50 @@ func TestFlushEndsPoll(t *testing.T) {
 	e.send(wire.AppendListen(nil, e.id(), []byte("127.0.0.1:0"), 1))
 	<-done
 	e.want(wire.TcpListening, wire.MinOutbound)
+}
+
+// An enclave that waits for room in its own ring is told when there is some.
+func TestRoomEndsPoll(t *testing.T) {
+	e := start(t, proxy.Options{Capacity: 4096})
+	m := wire.Append(nil, wire.DataReady, 0, nil)
+	for e.out.Put(m, nil) == channel.OK {
+	}
+	e.out.Publish()
+	if !e.out.PrepareWait(uint64(len(m))) {
+		t.Fatal("there is room")
+	}
+	e.p.Poll(-1)
+	e.out.CancelWait()
+	if s := e.out.Put(m, nil); s != channel.OK {
+		t.Error(s)
+	}
+}
+
+// Many threads flush at once; all that they have said arrives.
+func TestFlushFromManyThreads(t *testing.T) {
+	e := start(t, proxy.Options{})
+	l, addr := e.listen("127.0.0.1:0")
+	id, c := e.accept(l, addr)
+	const total = 200_000
+	var mu sync.Mutex
+	go func() {
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for range total / 4 / 10 {
+					mu.Lock()
+					e.out.Put(wire.Append(nil, wire.TcpData, id, []byte("0123456789")), nil)
+					e.out.Publish()
+					mu.Unlock()
+					e.p.Flush()
+				}
+			})
+		}
+		wg.Wait()
+	}()
+	if _, err := io.ReadFull(c, make([]byte, total)); err != nil {
+		t.Error(err)
+	}
 }
 
 // At the end clients get what the program has written.
