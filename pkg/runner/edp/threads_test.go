@@ -129,11 +129,18 @@ func (t *fakeTCS) launch() {
 func TestLaunchOrder(t *testing.T) {
 	var mu sync.Mutex
 	var order []uint64
-	runThreads(t, 3, Options{}, func(f *fakeTCS) {
+	var c *Command
+	e := newFake(t, 3, func(f *fakeTCS, _ [5]uint64) (uint64, uint64) {
 		for range 4 {
 			f.launch()
 			f.want(CallWait, []uint64{EvUnpark, waitIndefinite}, 0, EvUnpark)
+			// The thread has told us, but is still on its way out.
+			for c.s.alive.Load() > 1 {
+				f.call(CallWait, 0, 10_000)
+			}
 		}
+		f.exit(0)
+		return 0, 0
 	}, func(f *fakeTCS, _ [5]uint64) (uint64, uint64) {
 		mu.Lock()
 		order = append(order, f.off<<8|uint64(f.count))
@@ -141,6 +148,13 @@ func TestLaunchOrder(t *testing.T) {
 		f.call(CallSend, EvUnpark, 0)
 		return 0, 0
 	})
+	var err error
+	if c, err = NewCommand(e.runner, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := runCommand(t, c); err != nil {
+		t.Fatal(err)
+	}
 	want := []uint64{0x400001, 0x600001, 0x400002, 0x600002}
 	if len(order) != len(want) {
 		t.Fatalf("entries are %#x", order)
