@@ -45,7 +45,9 @@ const (
 // Values of control.selector. They are the kernel's, see prctl(2),
 // PR_SET_SYSCALL_USER_DISPATCH.
 const (
+	//lint:ignore U1000 the assembly has it, from go_asm.h
 	selectorAllow = 0
+	//lint:ignore U1000 the assembly has it, from go_asm.h
 	selectorBlock = 1
 )
 

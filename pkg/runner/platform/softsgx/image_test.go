@@ -37,14 +37,13 @@ const (
 )
 
 type image struct {
-	threads  int
-	code     []byte
-	data     []byte
-	misc     sgx.MiscSelect
-	attr     sgx.AttrFlags // besides MODE64BIT
-	xfrm     sgx.XFRM      // zero: all that there is
-	ssaPages uint32
-	handler  []byte // at 0x1000, for code to jump to when CSSA is not zero
+	threads int
+	code    []byte
+	data    []byte
+	misc    sgx.MiscSelect
+	attr    sgx.AttrFlags // besides MODE64BIT
+	xfrm    sgx.XFRM      // zero: all that there is
+	handler []byte        // at 0x1000, for code to jump to when CSSA is not zero
 }
 
 func tcsOff(i int) uint64 { return imageThread + uint64(i)*threadSize }
