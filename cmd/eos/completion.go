@@ -12,7 +12,7 @@ func completionCmd(u *ui) *cobra.Command {
 		Short: "print a shell completion script",
 		Long: `Print a script that completes eos commands, flags and files.
 
-  bash   source <(eos completion bash)
+  bash   source <(eos completion bash)     with the package bash-completion
   zsh    eos completion zsh > "${fpath[1]}/_eos"
   fish   eos completion fish > ~/.config/fish/completions/eos.fish`,
 		Args:      positional(1, "SHELL"),
