@@ -18,19 +18,24 @@ type inspectFlags struct {
 	records, pages, dump bool
 	output               string
 	elf                  string
+	symbolize            []string
 }
 
 func inspectCmd(u *ui) *cobra.Command {
 	var f inspectFlags
 	cmd := &cobra.Command{
-		Use:   "inspect [--json] [--records|--pages|--dump [-o FILE]] [--elf APP.elf] FILE",
+		Use:   "inspect [--json] [--records|--pages|--dump [-o FILE]] [--elf APP.elf] [--symbolize ADDR] FILE",
 		Short: "say what is in an image, a SIGSTRUCT, a key or an ELF file",
 		Long: `Say what is in a file: an enclave image (SGXS), a SIGSTRUCT, a key in PEM or an
 ELF program. Of a private key only what is public is printed.
 
 Of an image: sizes, MRENCLAVE, regions and threads. --records and --pages list
 them one by one. --dump writes the enclave's initial memory, holes as zeros.
---elf names the biggest symbols of the program that the image was built from.`,
+--elf names the biggest symbols of the program that the image was built from.
+
+Of the image of a Go program also the Go version, its modules, its environment
+and its biggest functions. --symbolize says what is at an address of its code;
+with - it reads text, such as what a crash has printed, and names the addresses.`,
 		Args: positional(1, "FILE"),
 		RunE: func(_ *cobra.Command, args []string) error { return inspect(u, args[0], f) },
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
@@ -47,24 +52,27 @@ them one by one. --dump writes the enclave's initial memory, holes as zeros.
 	fl.BoolVar(&f.dump, "dump", false, "write the initial memory to stdout or to -o FILE")
 	fl.StringVarP(&f.output, "output", "o", "", "`FILE` for --dump")
 	fl.StringVar(&f.elf, "elf", "", "the ELF program of the image, `APP.elf`, for its symbols")
+	fl.StringArrayVar(&f.symbolize, "symbolize", nil, "Go: the function and line at an address, repeated or - for text from stdin")
 	completeFlagFiles(cmd, "elf", "elf")
 	return cmd
 }
 
 func inspect(u *ui, path string, f inspectFlags) error {
 	listings := 0
-	for _, on := range []bool{f.records, f.pages, f.dump, f.elf != ""} {
+	for _, on := range []bool{f.records, f.pages, f.dump, f.elf != "", f.symbolize != nil} {
 		if on {
 			listings++
 		}
 	}
 	switch {
 	case listings > 1:
-		return usagef("only one of --records, --pages, --dump and --elf at a time")
+		return usagef("only one of --records, --pages, --dump, --elf and --symbolize at a time")
 	case f.output != "" && !f.dump:
 		return withHint(usagef("-o is for --dump"), "redirect the output instead")
 	case f.dump && f.json:
 		return usagef("--dump writes memory, not JSON")
+	case f.symbolize != nil && f.json:
+		return usagef("--symbolize writes lines, not JSON")
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -78,7 +86,7 @@ func inspect(u *ui, path string, f inspectFlags) error {
 	}
 	kind := kindOf(head)
 	if kind != kindImage && listings > 0 {
-		return fmt.Errorf("%s is %s: --records, --pages, --dump and --elf are for images", path, kind)
+		return fmt.Errorf("%s is %s: --records, --pages, --dump, --elf and --symbolize are for images", path, kind)
 	}
 	switch kind {
 	case kindImage:

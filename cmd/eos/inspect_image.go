@@ -32,6 +32,8 @@ func inspectImage(u *ui, path string, in io.Reader, f inspectFlags) error {
 		return where(path, listPages(u, in, f.json))
 	case f.dump:
 		return where(path, dumpMemory(u, in, f.output))
+	case len(f.symbolize) > 0:
+		return symbolizeImage(u, path, f.symbolize)
 	}
 	info, err := scanImage(in)
 	p.end()
@@ -44,14 +46,32 @@ func inspectImage(u *ui, path string, in io.Reader, f inspectFlags) error {
 			return err
 		}
 	}
+	d, err := describeGo(path)
+	if err != nil {
+		return where(path, err)
+	}
+	var program *goImage
+	if d != nil {
+		nameRegions(info, d)
+		program = newGoImage(d)
+	}
 	if f.json {
 		return u.json(struct {
 			*imageInfo
+			Go      *goImage `json:"go,omitempty"`
 			Symbols []symbol `json:"symbols,omitempty"`
-		}{info, symbols})
+		}{info, program, symbols})
+	}
+	if d != nil {
+		info = foldThreads(info, d)
 	}
 	if err := printImage(u, path, info); err != nil {
 		return err
+	}
+	if program != nil {
+		if err := printGoImage(u, program); err != nil {
+			return err
+		}
 	}
 	if f.elf != "" {
 		return printSymbols(u, f.elf, symbols)

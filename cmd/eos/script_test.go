@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/enclaveos/eos/cmd/eos/edptool"
@@ -52,6 +53,7 @@ func TestScript(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("EDP", edp)
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
+			e.Setenv("GOCACHE", goCache())
 			e.Values["t"] = e.T()
 			return nil
 		},
@@ -173,3 +175,13 @@ func oneLineOnly(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 }
+
+// goCache is the cache of the go command that runs the tests, which scripts
+// that build Go programs share.
+var goCache = sync.OnceValue(func() string {
+	out, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		panic(err)
+	}
+	return strings.TrimSpace(string(out))
+})

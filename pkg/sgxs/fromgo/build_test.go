@@ -19,20 +19,20 @@ import (
 	"github.com/enclaveos/eos/pkg/wall"
 )
 
-// memory is an image as a loader has it.
-type memory struct {
+// pageMap is an image as a loader has it.
+type pageMap struct {
 	header sgxs.Record
 	pages  map[uint64]sgxs.Page
 }
 
-func load(t testing.TB, image []byte) *memory {
+func load(t testing.TB, image []byte) *pageMap {
 	t.Helper()
 	r := sgxs.NewPageReader(bytes.NewReader(image))
 	head, err := r.Header()
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &memory{head, map[uint64]sgxs.Page{}}
+	m := &pageMap{head, map[uint64]sgxs.Page{}}
 	for {
 		p, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -48,7 +48,7 @@ func load(t testing.TB, image []byte) *memory {
 }
 
 // read returns n bytes at an address of the enclave.
-func (m *memory) read(t testing.TB, addr, n uint64) []byte {
+func (m *pageMap) read(t testing.TB, addr, n uint64) []byte {
 	t.Helper()
 	var b []byte
 	for off := addr - wall.Base; n > 0; {
@@ -65,7 +65,7 @@ func (m *memory) read(t testing.TB, addr, n uint64) []byte {
 
 // wantPages checks that all pages of a range are there, alike, and zero if they
 // are not measured.
-func (m *memory) wantPages(t testing.TB, what string, lo, hi uint64, flags sgx.SecInfoFlags, measured uint16) {
+func (m *pageMap) wantPages(t testing.TB, what string, lo, hi uint64, flags sgx.SecInfoFlags, measured uint16) {
 	t.Helper()
 	for a := lo; a < hi; a += pageSize {
 		p, ok := m.pages[a-wall.Base]
@@ -78,7 +78,7 @@ func (m *memory) wantPages(t testing.TB, what string, lo, hi uint64, flags sgx.S
 	}
 }
 
-func (m *memory) wantNone(t testing.TB, what string, lo, hi uint64) {
+func (m *pageMap) wantNone(t testing.TB, what string, lo, hi uint64) {
 	t.Helper()
 	for a := lo; a < hi; a += pageSize {
 		if _, ok := m.pages[a-wall.Base]; ok {
@@ -167,7 +167,7 @@ func runtimeVersion(t *testing.T) string {
 	return v
 }
 
-func checkThreads(t *testing.T, m *memory, boot *wall.Boot) {
+func checkThreads(t *testing.T, m *pageMap, boot *wall.Boot) {
 	t.Helper()
 	if boot.Threads != DefaultThreads+1 {
 		t.Errorf("%d threads", boot.Threads)
@@ -200,7 +200,7 @@ func checkThreads(t *testing.T, m *memory, boot *wall.Boot) {
 
 // checkProgram compares the image with the linked program: permissions,
 // content, and each relocation.
-func checkProgram(t *testing.T, m *memory, program []byte) {
+func checkProgram(t *testing.T, m *pageMap, program []byte) {
 	t.Helper()
 	f, err := elf.NewFile(bytes.NewReader(program))
 	if err != nil {
@@ -254,7 +254,7 @@ func checkProgram(t *testing.T, m *memory, program []byte) {
 	}
 }
 
-func (m *memory) mustBoot(t *testing.T) *wall.Boot {
+func (m *pageMap) mustBoot(t *testing.T) *wall.Boot {
 	t.Helper()
 	b, err := wall.ParseBoot(m.pages[0].Data)
 	if err != nil {
