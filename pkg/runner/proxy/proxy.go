@@ -55,10 +55,11 @@ type Proxy struct {
 	e2hMem, h2eMem *channel.Memory
 	epoll, event   int
 
-	waiting     atomic.Bool // a Poll is in epoll_wait, or about to be
-	interrupted atomic.Bool
-	failure     atomic.Pointer[error] // err, for those without the lock
-	want        atomic.Bool           // work was asked for while another had the lock
+	waiting      atomic.Bool // a Poll is in epoll_wait, or about to be, or has just been
+	interrupted  atomic.Bool
+	polls, waits atomic.Uint64
+	failure      atomic.Pointer[error] // err, for those without the lock
+	want         atomic.Bool           // work was asked for while another had the lock
 
 	mu        lock
 	e2h       channel.Consumer
@@ -156,6 +157,7 @@ func (p *Proxy) Stats() Stats {
 	defer p.mu.Unlock()
 	s := p.stats
 	s.Open = p.conns
+	s.Polls, s.Waits = p.polls.Load(), p.waits.Load()
 	s.RingIn, s.RingOut = p.h2e.Written(), p.e2h.Read()
 	return s
 }
@@ -178,13 +180,10 @@ func (p *Proxy) Flush() (more bool) {
 func (p *Proxy) workAndTell() (more bool) {
 	before := p.h2e.Written()
 	p.work()
-	if p.h2e.Written() == before && !p.bell {
-		return false
-	}
-	if p.waiting.Load() {
+	if p.news() && p.waiting.Load() {
 		p.kick()
 	}
-	return true
+	return p.h2e.Written() != before || p.bell
 }
 
 // unlock releases the lock, and does what others wanted done meanwhile: they have
@@ -206,45 +205,35 @@ func (p *Proxy) Poll(timeout time.Duration) {
 	if timeout > 0 {
 		deadline = time.Now().Add(timeout)
 	}
-	if timeout == 0 {
-		p.want.Store(true)
-		if !p.mu.TryLock() {
-			return
-		}
-	} else {
-		p.mu.Lock()
+	p.polls.Add(1)
+	p.waiting.Store(true) // from here on, whoever finds something kicks
+	p.want.Store(true)
+	locked := p.mu.TryLock() // if not, the one who has it does the work
+	if !locked && timeout == 0 {
+		p.waiting.Store(false)
+		return
 	}
-	p.stats.Polls++
-	polled := false
-	for {
-		p.work()
-		if p.h2e.Written() != p.announced || p.bell || p.err != nil || p.closed {
-			break
-		}
-		if timeout == 0 && polled {
-			break
-		}
+	for polled := false; ; polled = true {
 		wait := waitTime(timeout, deadline)
-		if len(p.lingering) > 0 && (wait < 0 || wait > 1000) {
-			wait = 1000
-		}
-		if len(p.paused) > 0 && p.conns < p.opt.MaxConns && (wait < 0 || wait > 100) {
-			wait = 100 // the host was out of something; nobody tells when it is back
+		if locked {
+			p.work()
+			if p.news() || timeout == 0 && polled {
+				break
+			}
+			wait = p.sooner(wait)
+			p.unlock()
+		} else if wait < 0 || wait > 1000 {
+			wait = 1000 // there may be something to be done in time
 		}
 		if p.interrupted.Load() {
 			wait = 0
 		}
-		p.waiting.Store(true)
-		if p.interrupted.Load() { // again, after waiting was shown
-			wait = 0
-		}
 		if wait != 0 {
-			p.stats.Waits++
+			p.waits.Add(1)
 		}
-		p.unlock()
 		n, err := epollWait(p.epoll, p.events[:], wait)
-		p.waiting.Store(false)
 		p.mu.Lock()
+		locked = true
 		if err != nil {
 			p.fail(fmt.Errorf("proxy: epoll_wait: %w", err))
 			break
@@ -253,21 +242,42 @@ func (p *Proxy) Poll(timeout time.Duration) {
 			for i := range p.events[:n] {
 				p.event1(&p.events[i])
 			}
+			p.inTime()
 		}
-		if len(p.lingering) > 0 {
-			p.endLingering(time.Now())
-		}
-		if len(p.paused) > 0 && p.conns < p.opt.MaxConns {
-			p.resume()
-		}
-		polled = true
 		if p.interrupted.Swap(false) || timeout > 0 && n == 0 && !time.Now().Before(deadline) {
 			p.work()
 			break
 		}
 	}
 	p.announced, p.bell = p.h2e.Written(), false
+	p.waiting.Store(false)
 	p.unlock()
+}
+
+// news tells whether there is something that the enclave's poller has to hear of.
+func (p *Proxy) news() bool {
+	return p.h2e.Written() != p.announced || p.bell || p.err != nil || p.closed
+}
+
+// sooner shortens a wait if there is something to be done in time.
+func (p *Proxy) sooner(wait int) int {
+	if len(p.lingering) > 0 && (wait < 0 || wait > 1000) {
+		wait = 1000
+	}
+	if len(p.paused) > 0 && p.conns < p.opt.MaxConns && (wait < 0 || wait > 100) {
+		wait = 100 // the host was out of something; nobody tells when it is back
+	}
+	return wait
+}
+
+// inTime does what is to be done now and then.
+func (p *Proxy) inTime() {
+	if len(p.lingering) > 0 {
+		p.endLingering(time.Now())
+	}
+	if len(p.paused) > 0 && p.conns < p.opt.MaxConns {
+		p.resume()
+	}
 }
 
 // waitTime is what epoll_wait wants: milliseconds, rounded up as the Go runtime does.
