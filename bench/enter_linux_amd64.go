@@ -23,14 +23,14 @@ import (
 
 // enterRows enter an enclave that leaves at once.
 func enterRows() []row {
-	syscalls := side{"empty system call", func(b *testing.B) {
+	syscalls := side{name: "empty system call", run: func(b *testing.B) {
 		for b.Loop() {
 			syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0)
 		}
 	}}
 	return []row{
-		{"EENTER and EEXIT, patched", side{"eos", func(b *testing.B) { enterAndExit(b, false) }}, syscalls, "≤ 150 ns"},
-		{"EENTER and EEXIT, by traps", side{"eos", func(b *testing.B) { enterAndExit(b, true) }}, syscalls, "the reference, not for speed"},
+		{"EENTER and EEXIT, patched", side{name: "eos", run: func(b *testing.B) { enterAndExit(b, false) }}, syscalls, "≤ 150 ns"},
+		{"EENTER and EEXIT, by traps", side{name: "eos", run: func(b *testing.B) { enterAndExit(b, true) }}, syscalls, "the reference, not for speed"},
 	}
 }
 
@@ -85,15 +85,15 @@ func load(image []byte, trapOnly bool) *runner.Enclave {
 func usercallRows(string) []row {
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	check(err)
-	writes := side{"write(2) to /dev/null", func(b *testing.B) {
+	writes := side{name: "write(2) to /dev/null", run: func(b *testing.B) {
 		one := []byte{'.'}
 		for b.Loop() {
 			syscall.Write(int(null.Fd()), one)
 		}
 	}}
 	return []row{
-		{"usercall: write to a null stream", side{"eos", func(b *testing.B) { usercalls(b, "write") }}, writes, "≤ 1 µs"},
-		{"usercall: alloc and free", side{"eos", func(b *testing.B) { usercalls(b, "alloc") }}, writes, ""},
+		{"usercall: write to a null stream", side{name: "eos", run: func(b *testing.B) { usercalls(b, "write") }}, writes, "≤ 1 µs"},
+		{"usercall: alloc and free", side{name: "eos", run: func(b *testing.B) { usercalls(b, "alloc") }}, writes, ""},
 	}
 }
 

@@ -55,12 +55,12 @@ func imageRows(dir string) []row {
 
 	measured := func(r io.Reader) error { _, err := sgxs.Measure(r); return err }
 	return []row{
-		{"measure, in memory", side{"eos", inMemory(func() error { return measured(bytes.NewReader(img.Bytes())) })},
-			side{"crypto/sha256", inMemory(func() error { sha256.Sum256(img.Bytes()); return nil })}, "ratio ≥ 0.95"},
-		{"measure, from a file", side{"eos", onDisk(func(f *os.File) error { return measured(f) })},
-			side{"sha256sum", inMemory(func() error { return exec.Command("sha256sum", path).Run() })}, ""},
-		{"write an image to a file", side{"eos", toDisk(writeImage)},
-			side{"raw write", toDisk(func(w io.Writer) error { _, err := w.Write(img.Bytes()); return err })}, "limited by writing"},
+		{"measure, in memory", side{name: "eos", run: inMemory(func() error { return measured(bytes.NewReader(img.Bytes())) })},
+			side{name: "crypto/sha256", run: inMemory(func() error { sha256.Sum256(img.Bytes()); return nil })}, "ratio ≥ 0.95"},
+		{"measure, from a file", side{name: "eos", run: onDisk(func(f *os.File) error { return measured(f) })},
+			side{name: "sha256sum", run: inMemory(func() error { return exec.Command("sha256sum", path).Run() })}, ""},
+		{"write an image to a file", side{name: "eos", run: toDisk(writeImage)},
+			side{name: "raw write", run: toDisk(func(w io.Writer) error { _, err := w.Write(img.Bytes()); return err })}, "limited by writing"},
 	}
 }
 

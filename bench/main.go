@@ -27,11 +27,12 @@ type row struct {
 	goal string // in words; empty if there is none
 }
 
-// side is one way to do the work. Its function reports bytes by b.SetBytes if
-// the figure is a rate.
+// side is one way to do the work: a benchmark, which reports bytes by b.SetBytes
+// if the figure is a rate, or a function that takes the figure itself.
 type side struct {
 	name string
 	run  func(b *testing.B)
+	take func() figure
 }
 
 // rounds is how often each side of a row runs.
@@ -39,7 +40,7 @@ const rounds = 5
 
 // line is the form of the page: columns of fixed width, so that a row shows as
 // soon as it is measured.
-const line = "%-34s %-11s %-40s %-6s %s\n"
+const line = "%-40s %-11s %-40s %-6s %s\n"
 
 func main() {
 	testing.Init()
@@ -78,7 +79,7 @@ func wanted(name string) bool {
 
 // rows puts the page together; dir is for its files.
 func rows(dir string) []row {
-	return slices.Concat(imageRows(dir), signRows(), enterRows(), usercallRows(dir))
+	return slices.Concat(imageRows(dir), signRows(), enterRows(), usercallRows(dir), goRows(dir))
 }
 
 // compare runs both sides in turn. The ratio is ours/baseline of rates, and of
@@ -94,28 +95,31 @@ func compare(r row) (ours, base figure, ratio float64) {
 	return medianFigure(a), medianFigure(b), median(ratios)
 }
 
-// figure is a rate in MB/s or a time in ns.
+// figure is a rate of that unit or, if it has none, a time in ns.
 type figure struct {
 	value float64
-	rate  bool
+	unit  string
 }
 
 func measure(s side) figure {
+	if s.take != nil {
+		return s.take()
+	}
 	res := testing.Benchmark(s.run)
 	if res.N == 0 {
 		fmt.Fprintf(os.Stderr, "bench: %s failed\n", s.name)
 		os.Exit(1)
 	}
 	if res.Bytes > 0 {
-		return figure{float64(res.Bytes) * float64(res.N) / 1e6 / res.T.Seconds(), true}
+		return figure{float64(res.Bytes) * float64(res.N) / 1e6 / res.T.Seconds(), " MB/s"}
 	}
-	return figure{float64(res.T.Nanoseconds()) / float64(res.N), false}
+	return figure{value: float64(res.T.Nanoseconds()) / float64(res.N)}
 }
 
 func (f figure) String() string {
 	switch {
-	case f.rate:
-		return fmt.Sprintf("%.0f MB/s", f.value)
+	case f.unit != "":
+		return fmt.Sprintf("%.0f%s", f.value, f.unit)
 	case f.value < 1000:
 		return fmt.Sprintf("%.0f ns", f.value)
 	case f.value < 1e6:

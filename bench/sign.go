@@ -26,13 +26,13 @@ func signRows() []row {
 		}
 	}
 	return []row{
-		{"sign a SIGSTRUCT", side{"eos", loop(func() error { return sign.Sign(s, key) })},
-			side{"bare RSA-3072 signature", loop(func() error {
+		{"sign a SIGSTRUCT", side{name: "eos", run: loop(func() error { return sign.Sign(s, key) })},
+			side{name: "bare RSA-3072 signature", run: loop(func() error {
 				_, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, digest[:])
 				return err
 			})}, ""},
-		{"verify a SIGSTRUCT", side{"eos", loop(func() error { return sign.Verify(s) })},
-			side{"bare RSA-3072 verification", loop(func() error {
+		{"verify a SIGSTRUCT", side{name: "eos", run: loop(func() error { return sign.Verify(s) })},
+			side{name: "bare RSA-3072 verification", run: loop(func() error {
 				return rsa.VerifyPKCS1v15(&key.PublicKey, crypto.SHA256, digest[:], raw)
 			})}, ""},
 	}
