@@ -100,6 +100,10 @@ const (
 )
 
 func (e *ExceptionError) explain() string {
+	if e.Regs != nil && e.Regs.RIP-e.Base >= e.Size {
+		// Whatever happened there, being there is what is wrong.
+		return jumpOut(e.Regs.RIP)
+	}
 	var s string
 	switch e.Exit.Vector {
 	case sgx.VectorPF:
@@ -123,21 +127,14 @@ func (e *ExceptionError) explain() string {
 		}
 		s = name
 	}
-	if e.Regs != nil {
-		s += ", at " + e.where(e.Regs.RIP)
-		if e.Symbol != "" {
-			s += " in " + e.Symbol
-		}
+	if e.Regs == nil {
+		return s
+	}
+	s += fmt.Sprintf(", at enclave offset %#x", e.Regs.RIP-e.Base)
+	if e.Symbol != "" {
+		s += " in " + e.Symbol
 	}
 	return s
-}
-
-// where names an address.
-func (e *ExceptionError) where(addr uint64) string {
-	if off := addr - e.Base; off < e.Size {
-		return fmt.Sprintf("enclave offset %#x", off)
-	}
-	return fmt.Sprintf("address %#x outside the enclave", addr)
 }
 
 func (e *ExceptionError) explainPageFault() string {
@@ -222,9 +219,6 @@ func (e *ExceptionError) explainInvalid() string {
 }
 
 func (e *ExceptionError) explainGP() string {
-	if e.Regs != nil && e.Regs.RIP-e.Base >= e.Size {
-		return jumpOut(e.Regs.RIP)
-	}
 	for _, i := range instructions {
 		if bytes.HasPrefix(e.Code, i.bytes) {
 			return "illegal instruction, " + i.what

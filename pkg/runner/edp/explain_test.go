@@ -58,10 +58,12 @@ func TestExplain(t *testing.T) {
 	}{
 		{"null read", pf(0, 4), at(base+0x7ffe, 0), "\x8b\x00", "null pointer: read of address 0x0, at enclave offset 0x7ffe in main+0xffe"},
 		{"null write, production", pf(0x18, 6), nil, "", "null pointer: write to address 0x18"},
-		{"null call", pf(0, 20), at(0, 0), "", "call of a null pointer: jump to address 0x0, at address 0x0 outside the enclave"},
-		{"null call by #GP", other(sgx.VectorGP), at(0, 0), "", "call of a null pointer: jump to address 0x0, at address 0x0 outside the enclave"},
-		{"jump out", pf(0x12345000, 20), at(0x12345678, 0), "", "jump out of the enclave, to 0x12345678: code outside cannot run inside, at address 0x12345678 outside the enclave"},
-		{"jump out by #GP", other(sgx.VectorGP), at(0x12345678, 0), "", "jump out of the enclave, to 0x12345678: code outside cannot run inside, at address 0x12345678 outside the enclave"},
+		{"null call", pf(0, 20), at(0, 0), "", "call of a null pointer: jump to address 0x0"},
+		{"null call by #GP", other(sgx.VectorGP), at(0, 0), "", "call of a null pointer: jump to address 0x0"},
+		{"jump out", pf(0x12345000, 20), at(0x12345678, 0), "", "jump out of the enclave, to 0x12345678: code outside cannot run inside"},
+		{"jump out by #GP", other(sgx.VectorGP), at(0x12345678, 0), "", "jump out of the enclave, to 0x12345678: code outside cannot run inside"},
+		{"#UD outside", other(sgx.VectorUD), at(0x12345678, 0), "", "jump out of the enclave, to 0x12345678: code outside cannot run inside"},
+		{"null read outside", pf(0, 4), at(0x12345678, 0), "", "jump out of the enclave, to 0x12345678: code outside cannot run inside"},
 		{"wild write", pf(0x12345000, 6), nil, "", "write to address 0x12345000, which is neither in the enclave nor in memory that it was given"},
 		{"stack overflow", pf(base+0x1f000, 6), at(base+0x7ffe, base+0x1f100), "\x55", "stack overflow: write to offset 0x1f000, in the guard below the stack: build the image with a larger --stack-size, at enclave offset 0x7ffe"},
 		{"stack overflow, production", pf(base+0x1f000, 6), nil, "", "stack overflow: write to offset 0x1f000"},
@@ -89,6 +91,9 @@ func TestExplain(t *testing.T) {
 			ex := faulting(t, tt.exit, tt.regs, []byte(tt.code))
 			if s := Explain(fmt.Errorf("wrapped: %w", ex)); !strings.HasPrefix(s, tt.want) {
 				t.Errorf("the explanation is %q, want %q", s, tt.want)
+			}
+			if s := Explain(ex); ex.Regs != nil && (ex.Regs.RIP-base >= fakeSize) == strings.Contains(s, ", at enclave offset") {
+				t.Errorf("the explanation %q does not say where the enclave was, or says so of a place outside", s)
 			}
 			if (ex.Regs == nil) != (tt.regs == nil) || ex.Regs != nil && *ex.Regs != *tt.regs {
 				t.Errorf("the registers are %+v, want %+v", ex.Regs, tt.regs)
