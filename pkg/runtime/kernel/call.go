@@ -8,6 +8,7 @@ import "sync/atomic"
 //	9000  present()                           1, the version of these calls
 //	9001  report(targetinfo, data, report)    EREPORT: 512, 64 and 432 bytes
 //	9002  key(keyrequest, key)                EGETKEY: 512 and 16 bytes; the result is the leaf's error code
+//	                                          EINVAL: operands that the processor faults at
 //	9003  statistic(n)                        see below
 const (
 	callFirst     = 9000
@@ -18,6 +19,7 @@ const (
 
 	leafEREPORT = 0
 	leafEGETKEY = 1
+	leafFault   = ^uint64(0) // result of a leaf that has faulted
 )
 
 // Statistics.
@@ -58,9 +60,16 @@ func call(f *frame) uint64 {
 		lock(&scratchLock)
 		move(scratch+scratchTarget, f.di, targetInfoSize)
 		move(scratch+scratchData, f.si, reportDataSize)
-		leaf(leafEREPORT, scratch+scratchTarget, scratch+scratchData, scratch+scratchReport)
-		move(f.dx, scratch+scratchReport, reportSize)
+		// EREPORT leaves RAX alone.
+		r := leaf(leafEREPORT, scratch+scratchTarget, scratch+scratchData, scratch+scratchReport)
+		if r != leafFault {
+			move(f.dx, scratch+scratchReport, reportSize)
+			r = 0
+		}
 		unlock(&scratchLock)
+		if r == leafFault {
+			return errInval
+		}
 		return 0
 	case callKey:
 		lock(&scratchLock)
@@ -71,7 +80,10 @@ func call(f *frame) uint64 {
 		}
 		zero(scratch+scratchKey, keySize)
 		unlock(&scratchLock)
-		return r
+		if r == leafFault {
+			return errInval
+		}
+		return r & 0xffffffff
 	case callStatistic:
 		switch f.di {
 		case statHeap:

@@ -28,6 +28,7 @@ const (
 	gprsgxSize = 184
 	exInfoSize = 16
 	exitValid  = 1 << 31
+	encluSize  = 3
 )
 
 // Exception vectors.
@@ -61,6 +62,11 @@ func exception(t *thread) (resume, vector, ip, addr uint64) {
 	}
 	vector = uint64(g.exitInfo & 0xff)
 	g.exitInfo = 0 // handled once, however often the host enters
+	if _, _, _, _, _, enclu := text(); g.ip == enclu && vector != vectorUD {
+		// EREPORT or EGETKEY with operands that the processor refuses.
+		g.ax, g.ip = leafFault, enclu+encluSize
+		return 1, 0, 0, 0
+	}
 	sig, code := uint64(0), int32(0)
 	switch vector {
 	case vectorPF:
@@ -97,7 +103,7 @@ func interrupted(t *thread, g *gprsgx, ssa uint64) {
 	if !t.deliverable() || atomic.LoadUint32(&t.state) != stateBusy {
 		return
 	}
-	_, _, ret, sigret, tail := text()
+	_, _, ret, sigret, tail, _ := text()
 	onBlock := g.sp-t.block() < wall.BlockSize
 	switch {
 	case onBlock && g.ip >= ret && g.ip < sigret:
@@ -161,7 +167,7 @@ func (t *thread) userContext(g *gprsgx) bool {
 	if g.sp-t.block() < wall.BlockSize || g.sp-b.Base >= b.Size {
 		return false
 	}
-	lo, hi, ret, sigret, _ := text()
+	lo, hi, ret, sigret, _, _ := text()
 	if g.ip >= ret && g.ip < sigret {
 		g.ip = g.cx
 		return true

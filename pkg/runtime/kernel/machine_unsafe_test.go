@@ -92,7 +92,7 @@ func newEnclave(t *testing.T) *enclave {
 	machine.setFS = func(uint64) {}
 	machine.xrstor = func(uint64) {}
 	machine.sigreturn = func(uint64) {}
-	machine.text = [5]uint64{}
+	machine.text = [6]uint64{}
 	return e
 }
 

@@ -22,7 +22,7 @@ func (e *enclave) signals(t *testing.T, sigs ...uint64) *thread {
 	for _, s := range sigs {
 		actions[s] = sigaction{testHandler, saOnStack | 4, testRestorer, ^uint64(0)}
 	}
-	machine.text = [5]uint64{e.Base + 0x10000, e.Base + 0x12000, e.Base + 0x11000, e.Base + 0x11100, e.Base + 0x11180}
+	machine.text = [6]uint64{e.Base + 0x10000, e.Base + 0x12000, e.Base + 0x11000, e.Base + 0x11100, e.Base + 0x11180, e.Base + 0x11200}
 	return th
 }
 
@@ -228,6 +228,12 @@ func TestExceptionNotOfTheProgram(t *testing.T) {
 			t.Errorf("%s: %d, vector %d, %+v", c.what, resume, vector, g)
 		}
 	}
+	// EREPORT and EGETKEY may fault: they then return all ones.
+	*g = user
+	g.ip, g.sp = machine.text[5], th.block()+wall.BlockKStack+4096
+	if resume, _, _, _ := exception(th); resume != 1 || g.ip != machine.text[5]+3 || g.ax != leafFault {
+		t.Errorf("a faulting leaf: %d, %+v", resume, g)
+	}
 	*g = user
 	th.sigmask = ^uint64(0)
 	e.Flags = 0
@@ -241,7 +247,7 @@ func TestInterrupted(t *testing.T) {
 	e := newEnclave(t)
 	th := e.signals(t, sigUrg)
 	g, _ := th.ssa()
-	_, hi, ret, sigret, tail := text()
+	_, hi, ret, sigret, tail, _ := text()
 	lo := machine.text[0]
 	stack := e.StackHi - 512
 	kernel := th.block() + wall.BlockKStack + 4096
