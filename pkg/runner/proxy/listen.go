@@ -27,7 +27,7 @@ func ParsePublish(s string) (Publish, error) {
 		n, err := strconv.ParseUint(s, 10, 16)
 		return uint16(n), err == nil
 	}
-	if n, ok := port(s); ok {
+	if n, ok := port(s); ok && n != 0 {
 		return Publish{netip.AddrPortFrom(netip.Addr{}, n), n}, nil
 	}
 	i := strings.LastIndexByte(s, ':')
