@@ -67,8 +67,8 @@ func toolInstallCmd(u *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "install [--force] DIR",
 		Short: "make links to eos, named as the tools, in a directory",
-		Long: `Make a symbolic link to this executable for each tool in DIR, which must exist.
-Links that are already right stay. Anything else of the same name is refused;
+		Long: `Make a symbolic link to this executable for each tool in DIR, which is
+made if it is not there. Links that are already right stay. Anything else of the same name is refused;
 --force replaces links, never files.`,
 		Args: positional(1, "DIR"),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -95,10 +95,8 @@ Links that are already right stay. Anything else of the same name is refused;
 // installLinks makes the links of "tool install" and returns their paths. It
 // looks at all names before it makes the first.
 func installLinks(target, dir string, force bool) ([]string, error) {
-	if fi, err := os.Stat(dir); err != nil {
-		return nil, withHint(err, "make the directory first")
-	} else if !fi.IsDir() {
-		return nil, fmt.Errorf("%s is not a directory", dir)
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
 	}
 	var missing, stale []string
 	for _, name := range edptool.Names() {
