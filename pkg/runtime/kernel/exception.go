@@ -62,7 +62,7 @@ func exception(t *thread) (resume, vector, ip, addr uint64) {
 	}
 	vector = uint64(g.exitInfo & 0xff)
 	g.exitInfo = 0 // handled once, however often the host enters
-	if _, _, _, _, _, enclu := text(); g.ip == enclu && vector != vectorUD {
+	if _, _, _, _, _, enclu, _ := text(); g.ip == enclu && vector != vectorUD {
 		// EREPORT or EGETKEY with operands that the processor refuses.
 		g.ax, g.ip = leafFault, enclu+encluSize
 		return 1, 0, 0, 0
@@ -92,7 +92,7 @@ func exception(t *thread) (resume, vector, ip, addr uint64) {
 			return 1, 0, 0, 0
 		}
 	}
-	if boot().Flags&1 == 0 {
+	if boot().Flags&bootDebug == 0 {
 		return 0, 0, 0, 0 // where it happened is nobody's business
 	}
 	return 0, vector, g.ip, addr
@@ -103,7 +103,7 @@ func interrupted(t *thread, g *gprsgx, ssa uint64) {
 	if !t.deliverable() || atomic.LoadUint32(&t.state) != stateBusy {
 		return
 	}
-	_, _, ret, sigret, tail, _ := text()
+	_, _, ret, sigret, tail, _, _ := text()
 	onBlock := g.sp-t.block() < wall.BlockSize
 	switch {
 	case onBlock && g.ip >= ret && g.ip < sigret:
@@ -167,7 +167,7 @@ func (t *thread) userContext(g *gprsgx) bool {
 	if g.sp-t.block() < wall.BlockSize || g.sp-b.Base >= b.Size {
 		return false
 	}
-	lo, hi, ret, sigret, _, _ := text()
+	lo, hi, ret, sigret, _, _, _ := text()
 	if g.ip >= ret && g.ip < sigret {
 		g.ip = g.cx
 		return true

@@ -214,3 +214,45 @@ func TestTrapUnknown(t *testing.T) {
 		t.Errorf("no processors: %#x", load(p))
 	}
 }
+
+func TestCrashText(t *testing.T) {
+	const first = "eos: the program has crashed; eos inspect --symbolize names these places in it:\n"
+	for _, c := range []struct {
+		flags uint64
+		parts []string
+		want  string
+	}{
+		{1, []string{"panic: secret"}, "panic: secret"},
+		{0, []string{"panic: secret\n", "goroutine 1", "0x12"}, ""},
+		{0, []string{" fp=", "0x5", " sp=", "0x6", " pc=", "0x", "40", "00", "\n"}, first + "eos: at 0x4000\n"},
+		{0, []string{"pcpc=0x4001 pc=0x4fff]pc=0x5000 pc=0x3fff pc=4002 pc=0x"}, first + "eos: at 0x4001\neos: at 0x4fff\n"},
+	} {
+		e := newEnclave(t)
+		e.boot(t)
+		e.Flags, e.TextLo, e.TextHi = c.flags, 0x4000, 0x5000
+		machine.text[6] = 0x4100
+		desc, in, _ := e.channels(t, 4096)
+		initChannel(&rpc, desc)
+		p := e.user(t, pageSize)
+		for _, part := range c.parts {
+			put(p, part)
+			if r := trap(&frame{ax: sysWrite, di: 2, si: p, dx: uint64(len(part)), ret: 0x4120}, threadAt(0)); r != uint64(len(part)) {
+				t.Errorf("%q: %d", part, int64(r))
+			}
+		}
+		got := ""
+		for in.Next() == ring.OK {
+			b := make([]byte, in.Len())
+			in.Copy(b, 0)
+			in.Advance()
+			got += string(b[18:])
+		}
+		if got != c.want {
+			t.Errorf("%q: %q", c.parts, got)
+		}
+		// The program's own writes are its own matter.
+		if trap(&frame{ax: sysWrite, di: 2, si: p, dx: 1, ret: 0x4200}, threadAt(0)); in.Next() != ring.OK {
+			t.Error("the program's output is lost")
+		}
+	}
+}

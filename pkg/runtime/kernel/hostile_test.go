@@ -42,7 +42,7 @@ type hostile struct {
 
 func newHostile(t *testing.T) *hostile {
 	t.Helper()
-	h := &hostile{t: t, e: load(t), code: make(chan uint64, 100), ended: make(chan bool), forge: func() uint64 { return 0 }}
+	h := &hostile{t: t, e: load(t, image), code: make(chan uint64, 100), ended: make(chan bool), forge: func() uint64 { return 0 }}
 	t.Cleanup(func() { h.e.Close() })
 	for _, m := range []**channel.Memory{&h.memory, &h.e2h, &h.h2e} {
 		var err error

@@ -28,9 +28,18 @@ var image = sync.OnceValues(func() ([]byte, error) {
 	return b.Bytes(), err
 })
 
-// load makes an enclave of the image. There can be one at a time, since all have
+// production is the same program without Debug.
+var production = sync.OnceValues(func() ([]byte, error) {
+	var b bytes.Buffer
+	_, err := fromgo.Build(context.Background(), &b, fromgo.Options{
+		Dir: "../../../testdata/goapps/inside", Package: ".", HeapSize: 32 << 20, Threads: 16,
+	})
+	return b.Bytes(), err
+})
+
+// load makes an enclave of an image. There can be one at a time, since all have
 // the same address: close it.
-func load(t *testing.T) *goenclave.Enclave {
+func load(t *testing.T, image func() ([]byte, error)) *goenclave.Enclave {
 	t.Helper()
 	b, err := image()
 	if err != nil {
@@ -55,8 +64,13 @@ func load(t *testing.T) *goenclave.Enclave {
 // and its exit code.
 func run(t *testing.T, ctx context.Context, stdin string, args ...string) (output string, code int, stats goenclave.Stats) {
 	t.Helper()
+	return runImage(t, ctx, image, stdin, args...)
+}
+
+func runImage(t *testing.T, ctx context.Context, image func() ([]byte, error), stdin string, args ...string) (output string, code int, stats goenclave.Stats) {
+	t.Helper()
 	var out lines
-	e := load(t)
+	e := load(t, image)
 	defer e.Close()
 	c, err := goenclave.NewCommand(e, goenclave.Options{
 		Args: append([]string{"inside"}, args...), Stdin: strings.NewReader(stdin), Stdout: &out, Stderr: &out,
@@ -152,5 +166,24 @@ func TestInsideShutdown(t *testing.T) {
 		if !strings.Contains(out, c.want) || code != c.code {
 			t.Errorf("%v: exit code %d\n%s", c.args, code, out)
 		}
+	}
+}
+
+// A production image says where it has crashed, and no word of what it held.
+func TestInsideProduction(t *testing.T) {
+	for _, act := range []string{"panic", "nil", "lock"} {
+		out, code, _ := runImage(t, context.Background(), production, "", act)
+		if code != 2 || !strings.HasPrefix(out, "eos: the program has crashed") || !strings.Contains(out, "eos: at 0x1000") {
+			t.Errorf("%s: exit code %d\n%s", act, code, out)
+		}
+		for line := range strings.Lines(out) {
+			if !strings.HasPrefix(line, "eos: ") || strings.Contains(line, "main") || strings.Contains(line, "as asked") {
+				t.Errorf("%s: says %q", act, line)
+			}
+		}
+	}
+	out, code, _ := runImage(t, context.Background(), production, "", "recover")
+	if code != 0 || out != "recovered\n" {
+		t.Errorf("exit code %d: %q", code, out)
 	}
 }

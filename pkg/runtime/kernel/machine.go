@@ -12,7 +12,7 @@ var machine struct {
 	xrstor     func(image uint64)
 	setFS      func(base uint64)
 	xfrm       uint64
-	text       [6]uint64
+	text       [7]uint64
 }
 
 func ocall(kind, a1, a2, a3 uint64) uint64   { return machine.ocall(kind, a1, a2, a3) }
@@ -25,6 +25,6 @@ func xrstor(image uint64)                    { machine.xrstor(image) }
 func setFS(base uint64)                      { machine.setFS(base) }
 func xfrm() uint64                           { return machine.xfrm }
 func pause()                                 {}
-func text() (lo, hi, ret, sigret, tail, enclu uint64) {
-	return machine.text[0], machine.text[1], machine.text[2], machine.text[3], machine.text[4], machine.text[5]
+func text() (lo, hi, ret, sigret, tail, enclu, write uint64) {
+	return machine.text[0], machine.text[1], machine.text[2], machine.text[3], machine.text[4], machine.text[5], machine.text[6]
 }

@@ -92,7 +92,8 @@ func newEnclave(t *testing.T) *enclave {
 	machine.setFS = func(uint64) {}
 	machine.xrstor = func(uint64) {}
 	machine.sigreturn = func(uint64) {}
-	machine.text = [6]uint64{}
+	machine.text = [7]uint64{}
+	crash.state, crash.value, crash.said = 0, 0, false
 	return e
 }
 

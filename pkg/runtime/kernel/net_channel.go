@@ -26,7 +26,7 @@ var net struct {
 	rx ring.Consumer
 
 	oweHead, oweTail uint32 // sockets with messages that wait for room, index + 1
-	full             bool   // somebody waits for room in the ring
+	full             uint32 // 1: somebody waits for room in the ring; read without netLock
 	parked           uint32 // threads that are parked for the host's messages
 	lost             uint32 // ids of the host's that did not fit the table and that it has not ended
 
@@ -69,24 +69,33 @@ func netReady() bool {
 
 // netUnlock releases netLock and does what could not be done under it.
 func netUnlock() {
-	events, blocked, bell, tell := net.events, net.blocked, net.bell, net.tell
-	short := pool.wantHeap
-	net.events, net.blocked, net.bell, net.tell = false, false, false, false
-	unlock(&netLock)
-	if bell {
-		notify(wall.NotifyData, 0, 0, 0)
-	}
-	if events {
-		wake(waitPoll, 1)
-	}
-	if blocked {
-		wake(waitNet, wall.MaxThreads)
-	}
-	if tell {
-		netTell()
-	}
-	if short && atomic.CompareAndSwapUint32(&net.short, 0, 1) {
-		say("eos: the enclave is out of memory for connections: build it with a larger --heap-size than ", boot().HeapEnd-boot().HeapLo, " bytes\n")
+	for {
+		events, blocked, bell, tell := net.events, net.blocked, net.bell, net.tell
+		short := pool.wantHeap
+		net.events, net.blocked, net.bell, net.tell = false, false, false, false
+		unlock(&netLock)
+		if bell {
+			notify(wall.NotifyData, 0, 0, 0)
+		}
+		if events {
+			wake(waitPoll, 1)
+		}
+		if blocked {
+			wake(waitNet, wall.MaxThreads)
+		}
+		if tell {
+			netTell()
+		}
+		if short && atomic.CompareAndSwapUint32(&net.short, 0, 1) {
+			say("eos: the enclave is out of memory for connections: build it with a larger --heap-size than ", boot().HeapEnd-boot().HeapLo, " bytes\n")
+		}
+		// The host has taken what was in the ring. Whoever found it full hears
+		// of that here: the host does not ring for it.
+		if !bell || atomic.LoadUint32(&net.full) == 0 {
+			return
+		}
+		lock(&netLock)
+		roomCame()
 	}
 }
 
@@ -98,7 +107,7 @@ func netDie(s ring.Status, f wire.Fault) {
 	net.dead, net.status, net.fault, net.tell = true, s, f, true
 	net.tx.Kill(s)
 	net.rx.Kill(s)
-	net.oweHead, net.oweTail, net.full = 0, 0, false
+	net.oweHead, net.oweTail, net.full = 0, 0, 0
 	for i := uint32(0); i < sockTop; i++ {
 		s := sockAt(i)
 		if s.state == sockFree {
@@ -172,7 +181,7 @@ func netSend() {
 					netDie(net.tx.Status(), wire.Sound)
 					return
 				}
-				net.full = true
+				atomic.StoreUint32(&net.full, 1)
 				net.bell = true
 				net.tx.Publish()
 				return
@@ -237,7 +246,7 @@ func (s *sock) listenAddr(b []byte) []byte {
 
 // roomCame goes on after the ring was full.
 func roomCame() {
-	if !net.full || net.dead {
+	if net.full == 0 || net.dead {
 		return
 	}
 	if net.tx.Room() < wire.MaxControl {
@@ -249,10 +258,10 @@ func roomCame() {
 			return
 		}
 	}
-	net.full = false
+	atomic.StoreUint32(&net.full, 0)
 	net.tx.CancelWait()
 	netSend()
-	for i := uint32(0); i < sockTop && !net.full; i++ {
+	for i := uint32(0); i < sockTop && net.full == 0; i++ {
 		if s := sockAt(i); s.state == sockOpen && s.noSpace {
 			s.noSpace = false
 			s.changed(pollOut)

@@ -190,6 +190,7 @@ func sockListen(t *thread, i uint32, backlog uint64) uint64 {
 				e = errConnAborted
 			}
 			s.fresh(asked)
+			s.changed(0)
 			netUnlock()
 			return e
 		}
@@ -229,7 +230,6 @@ func (s *sock) fresh(local wire.Addr) {
 	}
 	s.weEnded, s.hostEnd, s.rxFin = false, false, false
 	s.state, s.local = sockNew, local
-	s.changed(0)
 }
 
 // netSleep parks t until the host has messages, somebody wakes it, or the deadline.

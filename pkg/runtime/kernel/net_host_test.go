@@ -46,7 +46,8 @@ const bufSize = 1 << 20
 // resetNet puts the kernel's network in the state of an image.
 func resetNet() {
 	netLock, pollLock, pollOpen, pollHead, pollTail, eventCount, eventOpen = 0, 0, 0, 0, 0, 0, 0
-	net.up, net.dead, net.full, net.events, net.blocked, net.bell, net.tell = false, false, false, false, false, false, false
+	net.up, net.dead, net.events, net.blocked, net.bell, net.tell = false, false, false, false, false, false
+	net.full = 0
 	net.tx, net.rx = ring.Producer{}, ring.Consumer{}
 	net.oweHead, net.oweTail, net.parked, net.lost, net.short, net.status, net.fault = 0, 0, 0, 0, 0, ring.OK, wire.Sound
 	pool.free, pool.pages, pool.used, pool.granted, pool.wantHeap = 0, 0, 0, 0, false

@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"sync/atomic"
+
 	ring "github.com/enclaveos/eos/pkg/channel"
 	wire "github.com/enclaveos/eos/pkg/channel/wire"
 	wall "github.com/enclaveos/eos/pkg/wall"
@@ -88,7 +90,7 @@ func sockSend(t *thread, i uint32, block bool, p, size uint64) uint64 {
 		s := sockAt(i)
 		seq := s.seq
 		n := s.put(p+done, size-done, arm)
-		full := net.full
+		full := net.full != 0
 		netUnlock() // and the host has sent it
 		switch {
 		case failed(n) && done != 0:
@@ -148,7 +150,7 @@ func (s *sock) put(p, size uint64, arm bool) uint64 {
 		// Small pieces are not worth it: rather let the host make room.
 		if n = min(n, room-min(room, wire.HeaderSize)); n < minFrame {
 			n = 0
-			net.full = true
+			atomic.StoreUint32(&net.full, 1)
 		} else {
 			net.tx.Reserve(wire.HeaderSize + n)
 		}

@@ -599,7 +599,7 @@ func TestRingFull(t *testing.T) {
 	if count[wire.TcpFin] != 1 || count[wire.TcpConnect] < 100 || count[wire.TcpConnect] != 100+count[wire.TcpClose] {
 		t.Errorf("messages %v", count)
 	}
-	if net.full || net.oweHead != 0 {
+	if net.full != 0 || net.oweHead != 0 {
 		t.Error("something still waits")
 	}
 	n.call(sysClose, l)

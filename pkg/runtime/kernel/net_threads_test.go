@@ -27,6 +27,7 @@ type echoHost struct {
 	kick  chan struct{}
 	wake  func(i int)
 	stop  atomic.Bool
+	rung  bool
 	fail  func(format string, args ...any)
 }
 
@@ -34,7 +35,7 @@ type echoConn struct {
 	grant, credit int
 	buf           []byte
 	fin, finSent  bool
-	closed        bool
+	closed, open  bool
 }
 
 // flush is NotifyData; mu is held.
@@ -52,7 +53,6 @@ func (h *echoHost) flush() {
 		switch m.Type {
 		case wire.TcpConnect:
 			h.conns[m.ID] = &echoConn{grant: wire.FirstWindow}
-			h.out.Put(wire.Append(nil, wire.TcpConnected, m.ID, []byte("1.1.1.1:1\n2.2.2.2:2")), nil)
 		case wire.TcpData:
 			c.buf = append(c.buf, m.Payload...)
 			if len(c.buf)+c.credit > wire.Window {
@@ -81,9 +81,12 @@ func (h *echoHost) flush() {
 	}
 }
 
+// ringAll wakes who polls; if there is nobody yet, the next one does not wait.
 func (h *echoHost) ringAll() {
+	h.rung = true
 	for i := range h.polls {
 		if h.polls[i] {
+			h.rung = false
 			h.wake(i)
 		}
 	}
@@ -112,6 +115,11 @@ func (h *echoHost) run() {
 						}
 					}
 					return true
+				}
+				if !c.open {
+					c.open = put(wire.Append(nil, wire.TcpConnected, id, []byte("1.1.1.1:1\n2.2.2.2:2")))
+					more = more || c.open
+					continue
 				}
 				if c.closed {
 					if put(wire.Append(nil, wire.TcpClose, id, nil)) {
@@ -176,9 +184,13 @@ func testSocketThreads(t *testing.T, capacity uint64) {
 			i := int(v.(*thread).idx)
 			if a2 == 1 {
 				h.mu.Lock()
-				h.polls[i] = true
 				h.flush()
+				rung := h.rung
+				h.rung, h.polls[i] = false, !rung
 				h.mu.Unlock()
+				if rung {
+					return 0
+				}
 			}
 			select {
 			case <-n.tokens[i]:

@@ -22,7 +22,7 @@ func (e *enclave) signals(t *testing.T, sigs ...uint64) *thread {
 	for _, s := range sigs {
 		actions[s] = sigaction{testHandler, saOnStack | 4, testRestorer, ^uint64(0)}
 	}
-	machine.text = [6]uint64{e.Base + 0x10000, e.Base + 0x12000, e.Base + 0x11000, e.Base + 0x11100, e.Base + 0x11180, e.Base + 0x11200}
+	machine.text = [7]uint64{e.Base + 0x10000, e.Base + 0x12000, e.Base + 0x11000, e.Base + 0x11100, e.Base + 0x11180, e.Base + 0x11200}
 	return th
 }
 
@@ -247,7 +247,7 @@ func TestInterrupted(t *testing.T) {
 	e := newEnclave(t)
 	th := e.signals(t, sigUrg)
 	g, _ := th.ssa()
-	_, hi, ret, sigret, tail, _ := text()
+	_, hi, ret, sigret, tail, _, _ := text()
 	lo := machine.text[0]
 	stack := e.StackHi - 512
 	kernel := th.block() + wall.BlockKStack + 4096

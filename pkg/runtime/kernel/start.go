@@ -128,6 +128,9 @@ func run(t *thread, desc uint64) (sp uint64, r wall.Refusal) {
 		return 0, wall.RefusedSize
 	}
 	envc := countStrings(b.Env, b.EnvLen)
+	if b.Flags&bootDebug == 0 {
+		envc++
+	}
 	const auxWords, stackLeft = 10, 64 << 10
 	words := 1 + argc + 1 + envc + 1 + auxWords
 	seed := b.StackHi - 32
@@ -152,6 +155,10 @@ func run(t *thread, desc uint64) (sp uint64, r wall.Refusal) {
 	}
 	put(argc)
 	p = putStrings(p, copied, argc)
+	if b.Flags&bootDebug == 0 {
+		put(addrOf(&traceback))
+		envc--
+	}
 	p = putStrings(p, b.Env, envc)
 	for _, aux := range [...][2]uint64{{6 /* AT_PAGESZ */, pageSize}, {25 /* AT_RANDOM */, seed}, {23 /* AT_SECURE */, 0}, {0, 0}} {
 		*at[uint64](p) = aux[0]

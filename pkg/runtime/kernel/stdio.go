@@ -113,6 +113,12 @@ func le(b []byte) uint64 {
 	return v
 }
 
+// sayText prints a constant text of up to 160 bytes on stderr.
+func sayText(text string) {
+	var line [160]byte
+	stdioWrite(nil, 2, addrOf(&line), uint64(copy(line[:], text)))
+}
+
 // say prints a word of the kernel's own on stderr: before, a number, after.
 func say(before string, n uint64, after string) {
 	var line [160]byte

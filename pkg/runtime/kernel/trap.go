@@ -80,6 +80,9 @@ func trap(f *frame, t *thread) uint64 {
 	case sysRead:
 		return read(t, f.di, f.si, f.dx)
 	case sysWrite:
+		if ofRuntime(f) {
+			return crashWrite(f.si, f.dx)
+		}
 		return write(t, f.di, f.si, f.dx)
 	case sysEpollPwait, sysEpollWait:
 		timeout := forever
