@@ -26,13 +26,17 @@ type goFlags struct {
 }
 
 func (g *goFlags) add(cmd *cobra.Command) {
+	g.addMemory(cmd)
+	cmd.Flags().StringVar(&g.elf, "elf", "", "Go: also write the linked program with its symbols, for inspect --elf")
+}
+
+func (g *goFlags) addMemory(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.Var(&g.code, "code-size", "Go: memory that can be written and executed, for compilers inside")
 	fl.StringArrayVarP(&g.env, "env", "e", nil, "Go: a `KEY=VALUE` of the program's environment; repeat it for more")
-	fl.StringVar(&g.elf, "elf", "", "Go: also write the linked program with its symbols, for inspect --elf")
 }
 
-// names of flags that are for one kind of program only.
+// Flags that are for one kind of program only.
 var (
 	goOnly  = []string{"code-size", "env", "elf"}
 	elfOnly = []string{"stack-size", "ssaframesize", "library"}

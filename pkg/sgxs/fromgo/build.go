@@ -58,18 +58,18 @@ func Prepare(ctx context.Context, o Options) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	pkgs, err := t.list(ctx, pattern)
+	pkgs, err := t.list(ctx, pattern, o.Test)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPackages(pkgs, o.Package); err != nil {
+	if err := checkPackages(pkgs, &o); err != nil {
 		return nil, err
 	}
 	src, err := t.rewrite(pkgs, &o)
 	if err != nil {
 		return nil, err
 	}
-	path, err := src.compile(ctx, tmp, pattern)
+	path, err := src.compile(ctx, tmp, pattern, o.Test)
 	if err != nil {
 		return nil, err
 	}

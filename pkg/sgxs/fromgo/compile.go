@@ -6,15 +6,19 @@ import (
 	"slices"
 )
 
-// compile links the program of pattern and returns the path of the ELF, below
+// compile links the program of pattern, or that of its tests, and returns the path of the ELF, below
 // dir.
-func (s *sources) compile(ctx context.Context, dir, pattern string) (string, error) {
+func (s *sources) compile(ctx context.Context, dir, pattern string, test bool) (string, error) {
 	overlay, err := s.prepare(dir)
 	if err != nil {
 		return "", err
 	}
 	program := filepath.Join(dir, "program")
-	args := slices.Concat([]string{"build", "-o", program, "-overlay", overlay}, linkFlags, []string{"--", pattern})
+	verb := []string{"build"}
+	if test {
+		verb = []string{"test", "-c", "-vet=off"}
+	}
+	args := slices.Concat(verb, []string{"-o", program, "-overlay", overlay}, linkFlags, []string{pattern})
 	_, err = s.t.run(ctx, args...)
 	return program, err
 }

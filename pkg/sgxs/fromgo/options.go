@@ -23,6 +23,7 @@ type Options struct {
 	Env      []string // the environment, "KEY=value"; part of the measurement. GOMEMLIMIT is added
 	Debug    bool     // the program may tell the host what it panics with
 	Unsized  bool     // leave the size open, for pkg/sgxs's Appender
+	Test     bool     // Package is any package: build the program of its tests, as "go test -c"
 }
 
 // The defaults of the command line.

@@ -20,6 +20,7 @@ type goPackage struct {
 	Name           string
 	Standard       bool
 	DepOnly        bool
+	ForTest        string
 	GoFiles        []string
 	SFiles         []string
 	HFiles         []string
@@ -34,13 +35,16 @@ type goPackage struct {
 
 // listFields are without Module: for that, the go command completes what it
 // knows in the module cache.
-const listFields = "-json=Dir,ImportPath,Name,Standard,DepOnly,GoFiles,SFiles,HFiles,SysoFiles,IgnoredGoFiles,Imports,Error"
+const listFields = "-json=Dir,ImportPath,Name,Standard,DepOnly,ForTest,GoFiles,SFiles,HFiles,SysoFiles,IgnoredGoFiles,Imports,Error"
 
 // target is what "go list" and "go build" are told: a directory becomes "." and
 // the place where they run.
 func target(dir, pkg string) (runIn, pattern string, err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return "", "", err
+	}
+	if pkg == "" || pkg[0] == '-' {
+		return "", "", refuse("", "%q is not the name of a package", pkg)
 	}
 	if strings.HasSuffix(pkg, ".go") {
 		return "", "", refuse("name the directory that it is in", "%s is a file of Go source, not a package", pkg)
@@ -66,8 +70,12 @@ func target(dir, pkg string) (runIn, pattern string, err error) {
 }
 
 // list returns the main package and all that it needs.
-func (t *toolchain) list(ctx context.Context, pattern string) ([]*goPackage, error) {
-	out, err := t.run(ctx, "list", "-e", "-deps", listFields, "--", pattern)
+func (t *toolchain) list(ctx context.Context, pattern string, test bool) ([]*goPackage, error) {
+	args := []string{"list", "-e", "-deps", listFields, "--", pattern}
+	if test {
+		args = slices.Insert(args, 1, "-test")
+	}
+	out, err := t.run(ctx, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -86,18 +94,27 @@ func (t *toolchain) list(ctx context.Context, pattern string) ([]*goPackage, err
 
 // checkPackages refuses what cannot be built into an image. It names the
 // package, and who wants it.
-func checkPackages(pkgs []*goPackage, pattern string) error {
+func checkPackages(pkgs []*goPackage, o *Options) error {
 	roots := 0
 	for _, p := range pkgs {
+		if !p.DepOnly && (p.ForTest == "" && !o.Test || strings.HasSuffix(p.ImportPath, ".test")) {
+			roots++
+		}
 		if p.Standard {
 			continue
 		}
 		if err := checkPackage(p, pkgs); err != nil {
 			return err
 		}
-		if !p.DepOnly {
-			roots++
+	}
+	if o.Test {
+		switch roots {
+		case 0:
+			return refuse("", "%s has no tests", o.Package)
+		case 1:
+			return nil
 		}
+		return refuse("name one package", "%q names %d packages with tests", o.Package, roots)
 	}
 	for _, p := range pkgs {
 		switch {
@@ -109,7 +126,7 @@ func checkPackages(pkgs []*goPackage, pattern string) error {
 		}
 	}
 	if roots != 1 {
-		return refuse("name one main package", "%q names %d packages", pattern, roots)
+		return refuse("name one main package", "%q names %d packages", o.Package, roots)
 	}
 	return nil
 }

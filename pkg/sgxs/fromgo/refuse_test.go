@@ -40,6 +40,8 @@ func TestRefuses(t *testing.T) {
 		{"unknown import", ".", []string{"main.go", "package main\n\nimport _ \"example.com/none\"\n\nfunc main() {}\n"}, []string{"main.go:3:8", "example.com/none"}},
 		{"syntax", ".", []string{"main.go", "package main\n\nfunc main( {}\n"}, []string{"main.go:3"}},
 		{"type", ".", []string{"main.go", "package main\n\nfunc main() { x() }\n"}, []string{"main.go:3:15: undefined: x"}},
+		{"no name", "", []string{"main.go", pure}, []string{`"" is not the name of a package`}},
+		{"a flag", "-x", []string{"main.go", pure}, []string{`"-x" is not the name of a package`}},
 		{"standard library", "cmd/go", []string{"main.go", pure}, []string{"cmd/go is a package of the Go tool chain"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
