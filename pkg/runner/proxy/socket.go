@@ -69,6 +69,9 @@ func wireAddr(a netip.AddrPort) wire.Addr {
 }
 
 func epollWait(fd int, events []unix.EpollEvent, ms int) (int, error) {
+	if ms == 0 {
+		return epollLook(fd, events)
+	}
 	for {
 		n, err := unix.EpollWait(fd, events, ms)
 		if err == unix.EINTR {
@@ -78,30 +81,5 @@ func epollWait(fd int, events []unix.EpollEvent, ms int) (int, error) {
 			continue
 		}
 		return max(n, 0), err
-	}
-}
-
-// readSocket and writeSocket give 0, or the errno.
-func readSocket(fd int, b []byte) (int, unix.Errno) {
-	for {
-		n, err := unix.Read(fd, b)
-		if err == nil {
-			return n, 0
-		}
-		if err != unix.EINTR {
-			return 0, errnoOf(err)
-		}
-	}
-}
-
-func writeSocket(fd int, b []byte) (int, unix.Errno) {
-	for {
-		n, err := unix.SendmsgN(fd, b, nil, nil, unix.MSG_NOSIGNAL)
-		if err == nil {
-			return n, 0
-		}
-		if err != unix.EINTR {
-			return 0, errnoOf(err)
-		}
 	}
 }
