@@ -20,6 +20,7 @@ type clock struct {
 	start time.Time
 	first moment        // the longer ago, the better the rate
 	due   atomic.Uint64 // TSC value from which on the page is old
+	life  atomic.Uint64 // lifeEvery in ticks
 
 	mu    sync.Mutex
 	seq   uint32
@@ -94,6 +95,7 @@ func (c *clock) write() {
 	c.page.store(4, uint64(m.wall))
 	c.seq += 2
 	c.page.store(0, uint64(c.seq))
+	c.life.Store(ticks(lifeEvery, rate))
 	c.due.Store(m.tsc + ticks(c.every, rate))
 }
 

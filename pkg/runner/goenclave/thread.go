@@ -2,6 +2,7 @@ package goenclave
 
 import (
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ type thread struct {
 	processor platform.Thread                 // the goroutine's
 	handle    atomic.Pointer[platform.Thread] // the same, for Interrupt
 
+	shown uint64 // TSC value of the last showLife
 	count counters
 }
 
@@ -113,6 +115,7 @@ func (t *thread) call(n wall.ECall, arg uint64) error {
 		if err := t.enter(&regs); err != nil {
 			return err
 		}
+		t.showLife()
 		switch regs.RDI {
 		case wall.ExitReturn:
 			if regs.RSI != 0 {
@@ -133,6 +136,21 @@ func (t *thread) call(n wall.ECall, arg uint64) error {
 		regs = platform.Regs{RSI: answer}
 	}
 }
+
+// showLife lets the host's scheduler see that the goroutine is alive. To the monitor
+// of the Go runtime a goroutine that only makes system calls looks like one that has
+// been running all the time. After 10 ms of that it takes the P away and asks the
+// goroutine to make room, again and again, each of which costs a request more than
+// all the rest of the host.
+func (t *thread) showLife() {
+	if now := rdtsc(); now-t.shown > t.p.clock.life.Load() {
+		t.shown = now
+		runtime.Gosched()
+	}
+}
+
+// lifeEvery is how often: the monitor's 10 ms, with something to spare.
+const lifeEvery = 8 * time.Millisecond
 
 // enter enters the enclave and lets its kernel handle exceptions and interrupts,
 // until it leaves by itself.
