@@ -51,7 +51,9 @@ func epollCtl(ep, op, n, event uint64) uint64 {
 	if e.kind != fdEpoll {
 		return errInval
 	}
-	if d.kind != fdEvent && d.kind != fdSocket {
+	switch d.kind {
+	case fdEvent, fdSocket, fdPipeOut, fdPipeIn:
+	default:
 		return errPerm // always ready: Go then uses it as a blocking file
 	}
 	switch op {
@@ -83,6 +85,8 @@ func pollState(n uint64, d *fd) uint32 {
 		}
 	case fdSocket:
 		return sockReady(d.obj)
+	case fdPipeOut, fdPipeIn:
+		return pipeReady(d.kind, d.obj)
 	}
 	return 0
 }

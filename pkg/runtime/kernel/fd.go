@@ -31,6 +31,8 @@ const (
 	fdEpoll
 	fdEvent
 	fdSocket
+	fdPipeOut // where a pipe is read
+	fdPipeIn  // where it is written
 )
 
 const (
@@ -95,6 +97,8 @@ func closeFD(t *thread, n uint64) uint64 {
 
 	pollForget(uint32(n))
 	switch kind {
+	case fdPipeOut, fdPipeIn:
+		pipeClose(kind, obj)
 	case fdSocket:
 		sockClose(t, obj)
 	case fdEpoll:
@@ -130,6 +134,8 @@ func read(t *thread, n, p, size uint64) uint64 {
 		return r
 	case fdEvent:
 		return eventRead(t, n, p, size)
+	case fdPipeOut:
+		return pipeRead(t, d, p, size)
 	case fdSocket:
 		return sockRead(t, d, p, size)
 	}
@@ -150,6 +156,8 @@ func write(t *thread, n, p, size uint64) uint64 {
 		return size
 	case fdEvent:
 		return eventWrite(n, p, size)
+	case fdPipeIn:
+		return pipeWrite(t, d, p, size)
 	case fdSocket:
 		return sockWrite(t, d, p, size)
 	}
@@ -257,7 +265,7 @@ func fcntl(t *thread, n, cmd, arg uint64) uint64 {
 // dup makes a second descriptor. The two do not share a file position.
 func dup(d *fd) uint64 {
 	switch d.kind {
-	case fdEpoll, fdEvent:
+	case fdEpoll, fdEvent, fdPipeOut, fdPipeIn:
 		return errMFile
 	case fdSocket:
 		sockDup(d.obj)

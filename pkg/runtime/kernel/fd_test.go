@@ -256,3 +256,67 @@ func TestCrashText(t *testing.T) {
 		}
 	}
 }
+
+func TestPipe(t *testing.T) {
+	e := newEnclave(t)
+	e.boot(t)
+	th := threadAt(0)
+	p := e.user(t, 128<<10)
+	if r := trap(&frame{ax: sysPipe2, di: p, si: oNONBLOCK}, th); r != 0 || load(p) != 3|4<<32 {
+		t.Fatalf("pipe2: %d, %#x", int64(r), load(p))
+	}
+	if r := read(th, 3, p, 10); r != errAgain {
+		t.Errorf("empty: %d", int64(r))
+	}
+	if r := write(th, 3, p, 1); r != errBadF {
+		t.Errorf("write to the reading end: %d", int64(r))
+	}
+	if r := read(th, 4, p, 1); r != errBadF {
+		t.Errorf("read from the writing end: %d", int64(r))
+	}
+	if in, out := pipeReady(fdPipeOut, 0), pipeReady(fdPipeIn, 0); in != 0 || out != pollOut {
+		t.Errorf("ready when empty: %#x, %#x", in, out)
+	}
+	if r := write(th, 4, p, 100<<10); r != pipeSize {
+		t.Errorf("filled with %d", int64(r))
+	}
+	if r := write(th, 4, p, 1); r != errAgain {
+		t.Errorf("full: %d", int64(r))
+	}
+	if r := read(th, 3, p, 100); r != 100 {
+		t.Errorf("read %d", int64(r))
+	}
+	if r := write(th, 4, p, 101); r != errAgain {
+		t.Errorf("a small write was torn: %d", int64(r))
+	}
+	if r := write(th, 4, p, 100); r != 100 {
+		t.Errorf("wrote %d", int64(r))
+	}
+	if in, out := pipeReady(fdPipeOut, 0), pipeReady(fdPipeIn, 0); in != pollIn || out != 0 {
+		t.Errorf("ready when full: %#x, %#x", in, out)
+	}
+	closeFD(th, 4)
+	if r := read(th, 3, p, 100<<10); r != pipeSize {
+		t.Errorf("the rest: %d", int64(r))
+	}
+	if r := read(th, 3, p, 1); r != 0 || pipeReady(fdPipeOut, 0) != pollIn|pollHup {
+		t.Errorf("the end: %d, %#x", int64(r), pipeReady(fdPipeOut, 0))
+	}
+	live := mem.live
+	closeFD(th, 3)
+	if pipes[0].used || mem.live != live-pipeSize/pageSize {
+		t.Error("the pipe is still there")
+	}
+	for i := range maxPipes {
+		if r := pipe2(p, 0); r != 0 {
+			t.Fatalf("pipe %d: %d", i, int64(r))
+		}
+	}
+	if r := pipe2(p, 0); r != errMFile {
+		t.Errorf("one too many: %d", int64(r))
+	}
+	closeFD(th, load(p)&0xffffffff)
+	if r := write(th, load(p)>>32, p, 1); r != errPipe {
+		t.Errorf("no reader: %d", int64(r))
+	}
+}

@@ -83,7 +83,7 @@ func stat(kind uint8, obj uint32, buf uint64) uint64 {
 	switch kind {
 	case fdFile:
 		mode, size = modeFile, fileSize(obj)
-	case fdStdin, fdStdout, fdStderr, fdEpoll, fdEvent:
+	case fdStdin, fdStdout, fdStderr, fdEpoll, fdEvent, fdPipeOut, fdPipeIn:
 		mode = modeFIFO
 	case fdSocket:
 		mode = modeSocket

@@ -123,6 +123,7 @@ func TestInside(t *testing.T) {
 		{[]string{"stdin"}, in, 0, []string{fmt.Sprintf("%d %x\n", len(in), sha256.Sum256([]byte(in)))}},
 		{[]string{"stdin"}, "", 0, []string{"0 "}},
 		{[]string{"recover"}, "", 0, []string{"recovered\n"}},
+		{[]string{"pipes"}, "", 0, []string{"piped\n"}},
 		{[]string{"timers"}, "", 0, []string{"on time\n"}},
 		{[]string{"threads", "6"}, "", 0, []string{"ended\n"}},
 		{[]string{"preempt"}, "", 0, []string{"collected\n"}},

@@ -60,6 +60,7 @@ func newEnclave(t *testing.T) *enclave {
 	bootAt = base
 	mem = memory{}
 	fds = [maxFDs]fd{}
+	pipes, pipeLock = [maxPipes]pipe{}, 0
 	rpc, data = pair{}, pair{}
 	rpcOut, rpcIn = ring.Producer{}, ring.Consumer{}
 	actions = [signals + 1]sigaction{}

@@ -63,6 +63,7 @@ const (
 	sysEpollPwait       = 281
 	sysEventfd2         = 290
 	sysEpollCreate1     = 291
+	sysPipe2            = 293
 	sysPrlimit64        = 302
 	sysGetrandom        = 318
 	sysStatx            = 332
@@ -197,6 +198,8 @@ func trap(f *frame, t *thread) uint64 {
 			return dup(d)
 		}
 		return errBadF
+	case sysPipe2:
+		return pipe2(f.di, f.si)
 	case sysIoctl:
 		if r, ok := sockCall(t, f); ok {
 			return r

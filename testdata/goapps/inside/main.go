@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -26,6 +27,7 @@ var acts = map[string]func(args []string){
 	"stress":  stress,
 	"preempt": preempt,
 	"threads": threads,
+	"pipes":   pipes,
 	"timers":  timers,
 	"recover": recovers,
 	"panic":   func([]string) { panic("as asked") },
@@ -202,6 +204,40 @@ func threads(args []string) {
 		wg.Wait()
 	}
 	fmt.Println("ended")
+}
+
+// pipes sends a megabyte through, and closes both ends in both orders.
+func pipes([]string) {
+	for i := range 100 {
+		r, w, err := os.Pipe()
+		check("pipe", err == nil, err)
+		sent, got := sha256.New(), sha256.New()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			b := make([]byte, 70_001)
+			for k := range 15 {
+				rand.Read(b)
+				n, err := w.Write(b[:len(b)-k*i])
+				check("write", err == nil && n == len(b)-k*i, n, err)
+				sent.Write(b[:n])
+			}
+			check("close", w.Close() == nil)
+		})
+		_, err = io.Copy(got, r)
+		check("read", err == nil, err)
+		wg.Wait()
+		check("bytes", bytes.Equal(sent.Sum(nil), got.Sum(nil)))
+		r.Close()
+	}
+	r, w, _ := os.Pipe()
+	r.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+	_, err := r.Read(make([]byte, 1))
+	check("deadline", errors.Is(err, os.ErrDeadlineExceeded), err)
+	r.Close()
+	_, err = w.Write([]byte("x"))
+	check("no reader", errors.Is(err, syscall.EPIPE), err)
+	w.Close()
+	fmt.Println("piped")
 }
 
 func timers([]string) {
