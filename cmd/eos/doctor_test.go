@@ -12,7 +12,7 @@ func TestPrintDiagnosis(t *testing.T) {
 			{Name: "software", Supported: true, Checks: []check{
 				{Name: "FSGSBASE", Needed: true, OK: true, Detail: "programs can set the bases"},
 				{Name: "dispatch", Needed: true, Detail: "not allowed", Fix: "use Linux 5.11 or newer"},
-				{Name: "CPUID faulting", Detail: "CPUID runs"},
+				{Name: "CPUID faulting", Detail: "CPUID faults in part"},
 			}},
 			{Name: "hardware", Usable: true, Checks: []check{}},
 		},
@@ -25,7 +25,7 @@ func TestPrintDiagnosis(t *testing.T) {
   ok       FSGSBASE        programs can set the bases
   missing  dispatch        not allowed
                            fix: use Linux 5.11 or newer
-  lacks    CPUID faulting  CPUID runs
+  lacks    CPUID faulting  CPUID faults in part
 
 hardware platform: the machine has what it needs (this version of eos does not run enclaves on it)
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"regexp"
 	"runtime"
 	"slices"
@@ -60,7 +59,7 @@ var addressLine = regexp.MustCompile(`(?m)^address 0x([0-9a-f]+)$`)
 func TestFaults(t *testing.T) {
 	const de, bp, ud, gp, pf = sgx.VectorDE, sgx.VectorBP, sgx.VectorUD, sgx.VectorGP, sgx.VectorPF
 	vectors := map[string][]uint8{
-		"div": {de}, "int3": {bp}, "ud2": {ud}, "syscall": {ud}, "syscall-exit": {ud}, "syscall-write": {ud}, "int80": {ud},
+		"div": {de}, "int3": {bp}, "ud2": {ud}, "syscall": {ud}, "syscall-exit": {ud}, "syscall-write": {ud}, "int80": {ud}, "cpuid": {ud},
 		"hlt": {gp}, "in": {ud, gp}, "non-canonical": {gp},
 		// A jump out of ELRANGE is a #GP of enclave mode, or a #PF if paging
 		// comes first.
@@ -74,12 +73,6 @@ func TestFaults(t *testing.T) {
 	}
 	onEach(t, func(t *testing.T, m *machine) {
 		img := image(t, "faults", defaults)
-		vectors := maps.Clone(vectors)
-		if cpuidRuns := func(r string) bool { return strings.HasPrefix(r, "CPUID runs") }; slices.ContainsFunc(m.Caps().Restrictions, cpuidRuns) {
-			t.Log("not tested here: CPUID cannot be made to fault")
-		} else {
-			vectors["cpuid"] = []uint8{ud}
-		}
 		for what, vectors := range vectors {
 			t.Run(what, func(t *testing.T) {
 				r := m.run(t, img, edp.Options{Args: []string{what}})

@@ -6,7 +6,6 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/enclaveos/eos/pkg/runner/platform"
@@ -122,10 +121,6 @@ func testVectors(t *testing.T, p platform.Platform) {
 func testIllegal(t *testing.T, p platform.Platform) {
 	for _, op := range []string{"syscall", "cpuid", "int 0x80", "int 0x20"} {
 		t.Run(op, func(t *testing.T) {
-			if op == "cpuid" && restricted(p, "CPUID") {
-				testCPUIDRuns(t, p)
-				return
-			}
 			// A system call that would be seen: exit_group(0).
 			e := faulting(func(a *asm) { a.mov("rax", 231); a.op("xor edx, edx"); a.mov("rdi", 0) }, op).start(t, p)
 			x := enter(t, e.thread(t), new(platform.Regs))
@@ -150,23 +145,6 @@ func testIllegal(t *testing.T, p platform.Platform) {
 			t.Errorf("EACCEPT: left by %s, want #UD or #GP", x)
 		}
 	}
-}
-
-// restricted reports whether the platform says of itself that it does not
-// enforce what begins with this word.
-func restricted(p platform.Platform, word string) bool {
-	return slices.ContainsFunc(p.Caps().Restrictions, func(s string) bool { return strings.HasPrefix(s, word) })
-}
-
-// testCPUIDRuns wants of a platform that cannot stop CPUID that it does no
-// harm.
-func testCPUIDRuns(t *testing.T, p platform.Platform) {
-	e := newCode(func(a *asm) {
-		a.op("mov r11, rcx", "cpuid", "mov rbx, r11")
-		a.mov("rax", 4)
-		a.op("enclu", "ud2")
-	}, nil).start(t, p)
-	wantEEXIT(t, e.thread(t), sgx.LeafEENTER, new(platform.Regs))
 }
 
 // All registers are in the frame, and the host has its own again.

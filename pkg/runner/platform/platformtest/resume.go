@@ -272,6 +272,7 @@ func testInterrupts(t *testing.T, p platform.Platform) {
 		}
 		x, err := th.Enter(offTCS, leaf, &platform.Regs{RDX: count})
 		must(t, err)
+		runtime.Gosched() // so that the interrupter runs with one P, too
 		switch x.Kind {
 		case platform.ExitEEXIT:
 			pending = false

@@ -5,6 +5,7 @@ package softsgx
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/enclaveos/eos/pkg/runner/platform"
 	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/microcode"
@@ -72,10 +73,13 @@ func (b *builder) Init(sig *sgx.SigStruct) (platform.Enclave, error) {
 		memory: b.memory, mc: b.mc, device: b.p.device, secs: b.mc.SECS(),
 		hidden: b.hidden, slots: make(map[uint64]*slot),
 	}
-	if !b.p.trapOnly {
-		if err := e.patch(); err != nil {
-			return nil, fmt.Errorf("EINIT: %w", err)
+	for off := range b.hidden {
+		if t, ok := b.mc.TCS(off); ok && !slices.Contains(e.entries, uintptr(t.OEntry)) {
+			e.entries = append(e.entries, uintptr(t.OEntry))
 		}
+	}
+	if err := e.patch(!b.p.cpuidFaults, !b.p.trapOnly); err != nil {
+		return nil, fmt.Errorf("EINIT: %w", err)
 	}
 	if err := e.memory.seal(e.protection); err != nil {
 		return nil, fmt.Errorf("EINIT: %w", err)

@@ -14,7 +14,8 @@
 //	                  leaves; an SSA frame is written in Go (aex.go)
 //	page permissions  mmap (memory_unsafe.go)
 //	SYSCALL inside    Syscall User Dispatch, hence SIGSYS (osthread_unsafe.go)
-//	CPUID inside      CPUID faulting where the processor has it
+//	CPUID inside      CPUID faulting where the processor has it; else those of
+//	                  the image become UD2 after measuring (cpuid.go)
 //
 // Whether a thread is inside is said by one byte of its control block, never
 // by its instruction pointer: an enclave may jump anywhere.

@@ -19,7 +19,10 @@ type enclave struct {
 	device *microcode.Device
 	secs   sgx.SECS
 	hidden map[uint64][]byte // by offset: pages that nobody can touch, as added: TCSs and those without permissions
-	sites  []uint64          // addresses of the ENCLUs that have a stub, in order of the stubs
+
+	entries []uintptr // offsets at which the TCSs have the enclave entered
+	sites   []uint64  // addresses of the ENCLUs that have a stub, in order of the stubs
+	patches []patched // in order of offsets
 
 	mu     sync.Mutex
 	closed bool
@@ -124,6 +127,7 @@ func (e *enclave) DebugRead(off uint64, b []byte) error {
 			}
 		default:
 			copy(b[:n], e.memory.bytes(uintptr(off), uintptr(n)))
+			e.unpatch(uintptr(off), b[:n])
 		}
 		off += n
 		b = b[n:]

@@ -196,27 +196,6 @@ func TestNoEXINFO(t *testing.T) {
 	}
 }
 
-func TestCPUID(t *testing.T) {
-	p := testPlatform(t, false)
-	prog := code([]byte{0x49, 0x89, 0xcb, 0x31, 0xc0, 0x0f, 0xa2, 0x4c, 0x89, 0xd9}, eexit) // mov %rcx,%r11; xor %eax,%eax; cpuid; mov %r11,%rcx
-	e := (&image{threads: 1, code: prog, attr: sgx.AttrDebug}).build(t, p)
-	th := newThread(t, e)
-	x, err := th.Enter(tcsOff(0), sgx.LeafEENTER, new(platform.Regs))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(strings.Join(p.Caps().Restrictions, "\n"), "CPUID runs") {
-		t.Log("this machine cannot make CPUID fault, and Caps says so")
-		if x.Kind != platform.ExitEEXIT {
-			t.Errorf("exit %v", x)
-		}
-		return
-	}
-	if x.Kind != platform.ExitException || x.Vector != sgx.VectorUD {
-		t.Errorf("exit %v, want #UD", x)
-	}
-}
-
 // A fault with RSP anywhere is an AEX, also with RSP on the very stack that
 // the signal is handled on.
 func TestFaultWithOddRSP(t *testing.T) {

@@ -9,5 +9,6 @@ type Options struct {
 	Device *microcode.Device
 	// TrapOnly leaves every ENCLU in place. Each EEXIT then goes through a
 	// signal, which takes some microseconds: the reference for tests.
+	// CPUID is replaced all the same where the processor cannot make it fault.
 	TrapOnly bool
 }

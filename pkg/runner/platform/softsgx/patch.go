@@ -4,7 +4,9 @@ package softsgx
 
 import (
 	"bytes"
+	"cmp"
 	"math"
+	"slices"
 )
 
 // An EEXIT through #UD and a signal takes some microseconds. What it does is a
@@ -50,9 +52,15 @@ const (
 	jmpLen   = 5
 )
 
-// patch replaces the EEXITs in all executable pages. The memory can still be
-// written.
-func (e *enclave) patch() error {
+// patched is a place where the enclave's code is not what was measured.
+type patched struct {
+	off      uintptr // in the enclave
+	old, new []byte  // of equal length
+}
+
+// patch replaces instructions in all executable pages: the CPUIDs if cpuid is
+// set, the EEXITs if eexit is. The memory can still be written.
+func (e *enclave) patch(cpuid, eexit bool) error {
 	for off := uintptr(0); off < e.memory.used; {
 		end := off
 		for end < e.memory.used && e.protection(end)&protX != 0 && e.memory.readable(end) {
@@ -62,9 +70,16 @@ func (e *enclave) patch() error {
 			off += pageSize
 			continue
 		}
-		e.patchRun(e.memory.bytes(off, end-off), uint64(e.memory.base+off))
+		code := e.memory.bytes(off, end-off)
+		if cpuid { // first: it looks at the code as it was
+			e.patchCPUID(code, off)
+		}
+		if eexit {
+			e.patchEEXIT(code, off)
+		}
 		off = end
 	}
+	slices.SortFunc(e.patches, func(a, b patched) int { return cmp.Compare(a.off, b.off) })
 	if len(e.sites) == 0 {
 		return nil
 	}
@@ -78,42 +93,66 @@ func (e *enclave) patch() error {
 	return protect(page, pageSize, protR|protX)
 }
 
-// patchRun replaces the EEXITs in code, which is at address addr.
-func (e *enclave) patchRun(code []byte, addr uint64) {
+// replace writes b to code[at:] and notes what was there. code is at offset off.
+func (e *enclave) replace(code []byte, off uintptr, at int, b []byte) {
+	e.patches = append(e.patches, patched{off + uintptr(at), bytes.Clone(code[at : at+len(b)]), b})
+	copy(code[at:], b)
+}
+
+// unpatch makes b, read at offset off, what was measured, but for what the
+// enclave has written since.
+func (e *enclave) unpatch(off uintptr, b []byte) {
+	const longest = jmpLen
+	end := off + uintptr(len(b))
+	i, _ := slices.BinarySearchFunc(e.patches, off, func(p patched, off uintptr) int { return cmp.Compare(p.off+longest, off) })
+	for ; i < len(e.patches) && e.patches[i].off < end; i++ {
+		p := &e.patches[i]
+		if !bytes.Equal(e.memory.bytes(p.off, uintptr(len(p.new))), p.new) {
+			continue
+		}
+		for j, old := range p.old {
+			if at := p.off + uintptr(j); at >= off && at < end {
+				b[at-off] = old
+			}
+		}
+	}
+}
+
+// patchEEXIT replaces the EEXITs in code, which is at offset off.
+func (e *enclave) patchEEXIT(code []byte, off uintptr) {
 	for i := 0; ; i += len(enclu) {
 		n := bytes.Index(code[i:], enclu[:])
 		if n < 0 {
 			return
 		}
 		i += n
-		if patchMove(code[:i]) {
+		if at, ok := moveBefore(code[:i]); ok {
+			e.replace(code, off, at, jmpRBX)
 			continue
 		}
 		page := uint64(e.memory.stubs())
 		if page == 0 || len(e.sites) == maxStubs || !bytes.HasPrefix(code[i:], encluUD2) {
 			continue
 		}
-		site := addr + uint64(i)
+		site := uint64(e.memory.base+off) + uint64(i)
 		d := int64(page) + int64(len(e.sites))*stubSize - int64(site+jmpLen)
 		if d < math.MinInt32 {
 			continue
 		}
-		code[i] = opJMP
-		le.PutUint32(code[i+1:], uint32(d))
+		e.replace(code, off, i, le.AppendUint32([]byte{opJMP}, uint32(d)))
 		e.sites = append(e.sites, site)
 	}
 }
 
-// patchMove makes the instruction at the end of code a jump if it moves 4 to
-// EAX.
-func patchMove(code []byte) bool {
+// moveBefore returns where the instruction at the end of code is, if it moves 4
+// to EAX.
+func moveBefore(code []byte) (int, bool) {
 	for _, m := range eexitMoves {
 		if before, ok := bytes.CutSuffix(code, m); ok && !endsWithPrefix(before) {
-			copy(code[len(before):], jmpRBX)
-			return true
+			return len(before), true
 		}
 	}
-	return false
+	return 0, false
 }
 
 // endsWithPrefix reports whether what follows code may be the rest of a longer

@@ -31,15 +31,15 @@ func TestPatchRun(t *testing.T) {
 			test.want = bytes.Clone(test.code)
 		}
 		e := &enclave{memory: new(elrange)}
-		e.patchRun(test.code, 0x1000)
+		e.patchEEXIT(test.code, 0x1000)
 		if !bytes.Equal(test.code, test.want) || e.sites != nil {
 			t.Errorf("%s: %x, want %x", test.name, test.code, test.want)
 		}
 	}
 }
 
-// The image as measured is what DebugRead does not show any more; the leaf of
-// a patched ENCLU is still what EAX says if it is reached by another way.
+// The leaf of a patched ENCLU is still what EAX says if it is reached by another
+// way, and DebugRead shows what was measured.
 func TestPatchedSites(t *testing.T) {
 	prog := code(
 		[]byte{0x85, 0xff, 0x75, 0x0d}, // test %edi,%edi; jne to the ENCLU
@@ -47,6 +47,7 @@ func TestPatchedSites(t *testing.T) {
 		movRBXRCX, movEAX4, encluBytes)
 	eachMode(t, func(t *testing.T, p platform.Platform) {
 		e := (&image{threads: 1, code: prog, attr: sgx.AttrDebug}).build(t, p)
+		wantDebugRead(t, e, prog)
 		th := newThread(t, e)
 		var r platform.Regs
 		if x, err := th.Enter(tcsOff(0), sgx.LeafEENTER, &r); err != nil || x.Kind != platform.ExitEEXIT {
@@ -68,12 +69,12 @@ func TestPatchedSites(t *testing.T) {
 func TestStubLimits(t *testing.T) {
 	e := &enclave{memory: &elrange{base: 0x10000000, before: pageSize}}
 	far := bytes.Clone(encluUD2)
-	e.patchRun(far, 0x10000000+1<<31)
+	e.patchEEXIT(far, 1<<31)
 	if !bytes.Equal(far, encluUD2) {
 		t.Error("a site out of reach was patched")
 	}
 	many := bytes.Repeat(encluUD2, maxStubs+1)
-	e.patchRun(many, 0x10000000)
+	e.patchEEXIT(many, 0)
 	if len(e.sites) != maxStubs || !bytes.HasSuffix(many, encluUD2) {
 		t.Errorf("%d stubs, want %d", len(e.sites), maxStubs)
 	}
@@ -85,5 +86,22 @@ func TestStubLimits(t *testing.T) {
 	}
 	if _, ok := e.site(uint64(e.memory.stubs()) + pageSize); ok {
 		t.Error("an address behind the stubs is in one")
+	}
+}
+
+// wantDebugRead wants that DebugRead shows the code as it was added, in parts of
+// any length.
+func wantDebugRead(t *testing.T, e platform.Enclave, code []byte) {
+	t.Helper()
+	for _, n := range []int{len(code), 1, 2, 3, 7} {
+		for at := 0; at+n <= len(code); at++ {
+			b := make([]byte, n)
+			if err := e.DebugRead(uint64(at), b); err != nil {
+				t.Fatal(err)
+			}
+			if want := code[at : at+n]; !bytes.Equal(b, want) {
+				t.Fatalf("EDBGRD of %d bytes at %d: %x, want %x", n, at, b, want)
+			}
+		}
 	}
 }

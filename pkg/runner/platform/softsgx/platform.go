@@ -21,9 +21,10 @@ const maxEnclaveSize = 1 << 36
 const supportedAttributes = sgx.AttrDebug | sgx.AttrMode64Bit | sgx.AttrProvisionKey | sgx.AttrEInitTokenKey | sgx.AttrKSS
 
 type softPlatform struct {
-	device   *microcode.Device
-	trapOnly bool
-	caps     platform.Caps
+	device      *microcode.Device
+	trapOnly    bool
+	cpuidFaults bool
+	caps        platform.Caps
 }
 
 // New makes the software platform. The error says what this machine lacks.
@@ -45,7 +46,7 @@ func New(o Options) (platform.Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &softPlatform{o.Device, o.TrapOnly, platform.Caps{
+	return &softPlatform{o.Device, o.TrapOnly, noCPUID, platform.Caps{
 		Attributes:   supportedAttributes,
 		XFRM:         cpu().xfrm,
 		MiscSelect:   sgx.MiscEXINFO,
@@ -78,7 +79,8 @@ func restrictions(noCPUID bool) []string {
 		"ENCLU with a REX prefix raises #UD",
 	}
 	if !noCPUID {
-		r = append(r, "CPUID runs: this processor or its hypervisor cannot make it fault")
+		r = append(r, "CPUID: this processor or its hypervisor cannot make it fault; it is found by scanning the image's code, "+
+			"so CPUID that an enclave writes into executable memory at run time runs, as does one that cannot be told from data")
 	}
 	return r
 }

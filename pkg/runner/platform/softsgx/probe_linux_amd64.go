@@ -125,8 +125,8 @@ func (m *machine) software() []Check {
 	if noCPUID {
 		add(false, "CPUID faulting", true, "CPUID in an enclave faults as it should", "")
 	} else {
-		add(false, "CPUID faulting", false, "CPUID in an enclave runs, where it should fault",
-			"none is needed to run enclaves; to test that one does without CPUID, use a processor with CPUID faulting, in a virtual machine passed through")
+		add(false, "CPUID faulting", false, "CPUID in an enclave faults where the image has it; what an enclave writes at run time is not seen",
+			"none is needed for enclaves that do not write code; for those that do, use a processor with CPUID faulting, in a virtual machine passed through")
 	}
 	if m.cpu.rdrand {
 		add(false, "RDRAND", true, "enclaves have a source of randomness", "")

@@ -37,7 +37,7 @@ func TestProbeMachine(t *testing.T) {
 		{"no FSGSBASE", func(m *machine) { m.fsgsbase = false }, false, true, "FSGSBASE", "kernel does not enable it"},
 		{"no FSGSBASE at all", func(m *machine) { m.fsgsbase, m.cpu.fsgsbase = false, false }, false, true, "FSGSBASE", "processor does not"},
 		{"no dispatch", func(m *machine) { m.bind = func() (bool, error) { return false, errors.New("EINVAL") } }, false, true, "syscall dispatch", "EINVAL"},
-		{"no CPUID faulting", func(m *machine) { m.bind = func() (bool, error) { return false, nil } }, true, true, "CPUID faulting", "runs"},
+		{"no CPUID faulting", func(m *machine) { m.bind = func() (bool, error) { return false, nil } }, true, true, "CPUID faulting", "where the image has it"},
 		{"no XSAVE", func(m *machine) { m.cpu.xsave = false }, false, true, "processor", "no XSAVE"},
 		{"no RDRAND", func(m *machine) { m.cpu.rdrand = false }, true, true, "RDRAND", "does not have it"},
 		{"execmem", func(m *machine) { m.executes = func() error { return syscall.EACCES } }, false, true, "executable memory", "permission denied"},
