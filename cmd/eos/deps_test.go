@@ -45,6 +45,7 @@ var arrows = []struct {
 	{"pkg/runner/dispatch", "pkg/channel pkg/channel/wire pkg/wall", "the host's end of the RPC channel"},
 	{"pkg/runner/proxy", "pkg/channel pkg/channel/wire pkg/wall", "the host's end of the data channel"},
 	{"pkg/runner/goenclave", "pkg/sgx pkg/sgxs pkg/channel pkg/channel/wire pkg/wall pkg/runner pkg/runner/platform pkg/runner/dispatch pkg/runner/proxy", "the eos ABI served to a loaded enclave"},
+	{"pkg/runner/goenclave/goenclavetest", "pkg/sgx pkg/runner/goenclave pkg/runner/platform", "a hostile host stands between the two"},
 	{"cmd/eos/edptool", "pkg/*", "the only other place that may see everything: programs under other names"},
 	{"cmd/eos", "pkg/* cmd/eos/edptool", "the program"},
 	{"testdata/enclaves", "pkg/*", "test enclaves, imported by tests only"},
