@@ -25,7 +25,8 @@ type processor interface {
 	key(request *[sgx.KeyRequestSize]byte) ([16]byte, error)
 }
 
-// Inside reports whether the program runs inside an enclave.
+// Inside reports whether the program runs inside an enclave. It asks by a system call
+// that only the kernel of eos has.
 func Inside() bool { return kernel{}.present() }
 
 // Self is the identity of the enclave: the body of a report for nobody, whose
