@@ -189,3 +189,13 @@ func port(t testing.TB, addr string) uint16 {
 	}
 	return ap.Port()
 }
+
+// want2 waits for a message of one of two types.
+func (e *enclave) want2(a, b wire.Type, id uint32) wire.Message {
+	e.t.Helper()
+	m := e.recv()
+	if m.Type != a && m.Type != b || m.ID != id {
+		e.t.Fatalf("got %v of id %#x, want %v or %v of %#x", m.Type, m.ID, a, b, id)
+	}
+	return m
+}
