@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,7 +56,8 @@ type Proxy struct {
 	e2hMem, h2eMem *channel.Memory
 	epoll, event   int
 
-	waiting      atomic.Bool // a Poll is in epoll_wait, or about to be, or has just been
+	life         sync.RWMutex // kick against Close: a closed descriptor may be somebody else\'s
+	waiting      atomic.Bool  // a Poll is in epoll_wait, or about to be, or has just been
 	interrupted  atomic.Bool
 	polls, waits atomic.Uint64
 	failure      atomic.Pointer[error] // err, for those without the lock
@@ -304,7 +306,13 @@ func (p *Proxy) Interrupt() {
 }
 
 // kick ends an epoll_wait.
-func (p *Proxy) kick() { unix.Write(p.event, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+func (p *Proxy) kick() {
+	p.life.RLock()
+	if p.event >= 0 {
+		unix.Write(p.event, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	}
+	p.life.RUnlock()
+}
 
 // later hands the result of a goroutine to whoever moves data next.
 func (p *Proxy) later(f func()) {
@@ -409,8 +417,11 @@ func (p *Proxy) Close(grace time.Duration) error {
 		time.Sleep(time.Millisecond)
 		p.mu.Lock()
 	}
+	p.life.Lock()
 	unix.Close(p.epoll)
 	unix.Close(p.event)
+	p.epoll, p.event = -1, -1
+	p.life.Unlock()
 	return p.err
 }
 
