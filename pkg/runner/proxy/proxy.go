@@ -56,7 +56,7 @@ type Proxy struct {
 	e2hMem, h2eMem *channel.Memory
 	epoll, event   int
 
-	life         sync.RWMutex // kick against Close: a closed descriptor may be somebody else\'s
+	life         sync.RWMutex // kick against Close: a closed descriptor may be somebody else's
 	waiting      atomic.Bool  // a Poll is in epoll_wait, or about to be, or has just been
 	interrupted  atomic.Bool
 	polls, waits atomic.Uint64
