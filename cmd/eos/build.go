@@ -32,7 +32,7 @@ same sizes.
 
 A Go main package, a directory or an import path, is compiled with the go
 command of PATH. The same source makes the same image everywhere. By default a
-Go program has 64 MiB of heap and 16 threads.
+Go program has 64 MiB of heap and 32 threads.
 
   eos build app.elf
   eos build --heap-size 256MiB --threads 8 -o app.sgxs target/debug/app

@@ -27,7 +27,6 @@ type program struct {
 	text, etext  uint64
 	zero         span // whole pages of zeros at the end of the data
 	funcs        []function
-	version      string
 	relocations  int
 	relocSection span
 }

@@ -29,7 +29,7 @@ type Options struct {
 // The defaults of the command line.
 const (
 	DefaultHeapSize = 64 << 20
-	DefaultThreads  = 16
+	DefaultThreads  = 32
 )
 
 // memLimit is the part of the heap, in percent, at which the runtime collects
