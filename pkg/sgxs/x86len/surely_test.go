@@ -21,6 +21,11 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
+func surely(code []byte, at int) bool {
+	searches := 1
+	return Surely(code, at, &searches)
+}
+
 func TestSurely(t *testing.T) {
 	const (
 		body  = "55 4889e5 4883ec10 31c0 488b4508 85c0 7410" // and so on
@@ -62,12 +67,12 @@ func TestSurely(t *testing.T) {
 		b := unhex(t, test.before)
 		at := len(b)
 		b = append(b, unhex(t, test.site+test.after)...)
-		if got := Surely(b, at); got != test.want {
+		if got := surely(b, at); got != test.want {
 			t.Errorf("%s: %t", test.name, got)
 		}
 	}
 	for _, at := range []int{-1, 0, 1, 2, 3} {
-		if Surely([]byte{0x90, 0x0f}, at) {
+		if surely([]byte{0x90, 0x0f}, at) {
 			t.Errorf("at %d of two bytes", at)
 		}
 	}
@@ -81,12 +86,15 @@ func TestSurelyTarget(t *testing.T) {
 	call := append(unhex(t, "4883ec08 e8"), 0, 0, 0, 0, 0xc3)
 	code := slices.Concat(data, site, call)
 	at := len(data) + 5
-	if Surely(code, at) {
+	if surely(code, at) {
 		t.Fatal("nothing calls it")
 	}
 	d := len(data) - (len(data) + len(site) + 9)
 	copy(code[len(data)+len(site)+5:], []byte{byte(d), byte(d >> 8), byte(d >> 16), byte(d >> 24)})
-	if !Surely(code, at) {
+	if none := 0; Surely(code, at, &none) {
+		t.Error("a search without leave")
+	}
+	if !surely(code, at) {
 		t.Error("a function that is called was not found")
 	}
 }
@@ -143,7 +151,7 @@ func surelyOf(t *testing.T, path string, f *elf.File) map[bool]int {
 					continue
 				}
 				want := b+2 == at+i.Len && !i.Vector && i.Map == Map0F && !i.HasModRM
-				got := Surely(code, b)
+				got := surely(code, b)
 				if got != want && (got || code[b+1] == 0xa2) {
 					t.Errorf("%s: %s: %x at %d of %x: %t", path, s.Name, code[b:b+2], b-at, code[at:at+i.Len], got)
 				}
@@ -159,7 +167,7 @@ func FuzzSurely(f *testing.F) {
 	f.Add([]byte{0x0f, 0xa2, 0xc3}, 0)
 	f.Add(append(make([]byte, 200), 0x0f, 0xa2), 200)
 	f.Fuzz(func(t *testing.T, code []byte, at int) {
-		if Surely(code, at) && code[at] != 0x0f {
+		if surely(code, at) && code[at] != 0x0f {
 			t.Errorf("there is %#x", code[at])
 		}
 	})

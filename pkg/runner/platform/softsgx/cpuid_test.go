@@ -100,6 +100,17 @@ func TestUnpatchWritten(t *testing.T) {
 	}
 }
 
+// An image made of doubtful sites does not take for ever to load.
+func TestCPUIDHostile(t *testing.T) {
+	text := bytes.Repeat([]byte{0xc3, 0x0f, 0xa2, 0x90}, 1<<20)
+	e := &enclave{memory: new(elrange)}
+	scan := newCPUIDScan
+	e.patchCPUID(text, 0, &scan)
+	if len(e.patches) != 0 {
+		t.Errorf("%d patches of sites that nothing reaches", len(e.patches))
+	}
+}
+
 // BenchmarkPatchCPUID looks through 64 MiB of code.
 func BenchmarkPatchCPUID(b *testing.B) {
 	// One instruction of 400 has A2 in it, one of 20000 the bytes of CPUID.
@@ -117,7 +128,8 @@ func BenchmarkPatchCPUID(b *testing.B) {
 	e := &enclave{memory: new(elrange)}
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
-		e.patchCPUID(text, 0)
+		scan := newCPUIDScan
+	e.patchCPUID(text, 0, &scan)
 	}
 	if len(e.patches) != 0 {
 		b.Fatalf("%d patches", len(e.patches))

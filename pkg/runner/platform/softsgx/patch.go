@@ -61,6 +61,7 @@ type patched struct {
 // patch replaces instructions in all executable pages: the CPUIDs if cpuid is
 // set, the EEXITs if eexit is. The memory can still be written.
 func (e *enclave) patch(cpuid, eexit bool) error {
+	scan := newCPUIDScan
 	for off := uintptr(0); off < e.memory.used; {
 		end := off
 		for end < e.memory.used && e.protection(end)&protX != 0 && e.memory.readable(end) {
@@ -72,7 +73,7 @@ func (e *enclave) patch(cpuid, eexit bool) error {
 		}
 		code := e.memory.bytes(off, end-off)
 		if cpuid { // first: it looks at the code as it was
-			e.patchCPUID(code, off)
+			e.patchCPUID(code, off, &scan)
 		}
 		if eexit {
 			e.patchEEXIT(code, off)
