@@ -129,7 +129,7 @@ func BenchmarkPatchCPUID(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
 		scan := newCPUIDScan
-	e.patchCPUID(text, 0, &scan)
+		e.patchCPUID(text, 0, &scan)
 	}
 	if len(e.patches) != 0 {
 		b.Fatalf("%d patches", len(e.patches))
