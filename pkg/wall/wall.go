@@ -42,7 +42,7 @@ type Notify uint64
 //	              the data channel meanwhile. Returns when the thread has been
 //	              woken, when the timeout is over, when data is there, or for no
 //	              reason at all
-//	NotifyWake    a1 = index of the TCS to wake (64 and more: a2 = further mask word)
+//	NotifyWake    a1 = index of the TCS to wake
 //	NotifySpawn   a1 = index of the TCS on which to call ECallRun
 //	NotifyExit    a1 = 0: this thread has ended, its TCS may be spawned again;
 //	              a1 = 1: the program has ended with exit code a2

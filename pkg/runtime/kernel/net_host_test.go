@@ -50,7 +50,7 @@ func resetNet() {
 	net.full = 0
 	net.tx, net.rx = ring.Producer{}, ring.Consumer{}
 	net.oweHead, net.oweTail, net.parked, net.lost, net.short, net.status, net.fault = 0, 0, 0, 0, 0, ring.OK, wire.Sound
-	pool.free, pool.pages, pool.used, pool.granted, pool.wantHeap = 0, 0, 0, 0, false
+	pool.free, pool.pages, pool.used, pool.grown, pool.wantHeap = 0, 0, 0, 0, false
 	sockPages = [maxSocks / perPage]uint64{}
 	sockByID = [sockHeads]uint32{}
 	sockTop, sockFrees, nextID = 0, 0, 0
@@ -357,8 +357,8 @@ func (n *netTest) empty() {
 			n.Fatalf("socket %d is left: state %d, id %#x, refs %d", i, s.state, s.id, s.refs)
 		}
 	}
-	if pool.granted != 0 || pool.used != uint64(sockTop+perPage-1)/perPage {
-		n.Fatalf("pool: %d bytes granted, %d pages used by %d sockets", pool.granted, pool.used, sockTop)
+	if pool.grown != 0 || pool.used != uint64(sockTop+perPage-1)/perPage {
+		n.Fatalf("pool: %d bytes grown, %d pages used by %d sockets", pool.grown, pool.used, sockTop)
 	}
 	for _, h := range sockByID {
 		if h != 0 {

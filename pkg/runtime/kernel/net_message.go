@@ -150,7 +150,7 @@ func netNew(m wire.Message) {
 		return
 	}
 	var s *sock
-	if poolFits(wire.FirstWindow, 4) {
+	if !poolFull(7) {
 		s = sockMake(l.family)
 	} else {
 		pool.wantHeap = true
@@ -232,7 +232,7 @@ func netData(id, n uint32) {
 	}
 	a, b := net.rx.Spans(wire.HeaderSize)
 	if !s.queue(a) || !s.queue(b) {
-		// Not even the granted bytes find room: the program's heap is full.
+		// Not even the granted bytes find room.
 		s.err = errNoBufs
 		s.state = sockDead
 		s.hangUp()
@@ -315,9 +315,9 @@ func (s *sock) credit() uint32 {
 	n := s.uncredited
 	limit := min(s.opts[optRcvBuf], wire.Window)
 	switch {
-	case s.window > wire.FirstWindow && !poolFits(0, 3):
+	case s.window > wire.FirstWindow && poolFull(6):
 		n -= min(n, s.window-wire.FirstWindow)
-	case s.window < limit && poolFits(s.window, 2):
+	case s.window < limit && poolGrows(s.window):
 		n += min(s.window, limit-s.window)
 	}
 	return n

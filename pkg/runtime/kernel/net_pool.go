@@ -1,8 +1,16 @@
 package kernel
 
+import wire "github.com/enclaveos/eos/pkg/channel/wire"
+
 // The pool: pages for what has been received and not yet read, and for the table
-// of sockets. They come out of the program's heap and meta area, as they are
-// needed, and stay in the pool. netLock guards it.
+// of sockets. They are taken from the top of the heap area as they are needed, where
+// Go's heap, which grows from below, has not been yet, and stay in the pool. netLock
+// guards it.
+//
+// Every connection may have wire.FirstWindow bytes unread; that most have nothing
+// unread is what allows there to be many. What a window has grown beyond that sums up
+// to half of the pool at most, so readers that are slow all at once cannot fill it.
+// When it is full all the same, the connection whose bytes find no place is reset.
 
 // chunk is a page of received bytes, in the queue of a connection.
 type chunk struct {
@@ -14,33 +22,33 @@ type chunk struct {
 const (
 	chunkData = pageSize - 16
 	poolSlab  = 64 << 10 // the pool grows by so much
-	poolMin   = 2 << 20  // bound of the pool with the smallest heap
+	poolMin   = 1 << 20  // bound of the pool with the smallest heap; comes from elsewhere if need be
 )
 
 var pool struct {
 	free     uint64 // list of free pages, by their first word
 	pages    uint64 // pages of the pool
 	used     uint64 // of them in use
-	granted  uint64 // bytes: the sum of all windows
+	grown    uint64 // bytes: the sum of what windows have beyond the first
 	wantHeap bool   // something was refused for want of pages
 }
 
-// poolLimit bounds the pool: half of the heap, in pages. A heap full of unread
-// bytes would leave no room for the program that shall read them.
+// poolLimit bounds the pool: an eighth of the heap, in pages. Go's own limit
+// (GOMEMLIMIT) leaves as much.
 func poolLimit() uint64 {
 	b := boot()
-	return max((b.HeapEnd-b.HeapLo)/2, poolMin) / pageSize
+	return max((b.HeapEnd-b.HeapLo)/8, poolMin) / pageSize
 }
 
-// poolFits reports whether n more bytes may be granted, so that windows do not sum
-// up to more than so many quarters of the pool.
-func poolFits(n uint32, quarters uint64) bool {
-	return pool.granted+uint64(n) <= poolLimit()*pageSize/4*quarters
-}
+// poolFull reports whether so many eighths of the pool are in use.
+func poolFull(eighths uint64) bool { return pool.used*8 >= poolLimit()*eighths }
+
+// poolGrows reports whether windows may grow by n bytes.
+func poolGrows(n uint32) bool { return pool.grown+uint64(n) <= poolLimit()*pageSize/2 }
 
 // windowTo makes the window of s n bytes large.
 func (s *sock) windowTo(n uint32) {
-	pool.granted += uint64(n) - uint64(s.window)
+	pool.grown += uint64(max(n, wire.FirstWindow)) - uint64(max(s.window, wire.FirstWindow))
 	s.window = n
 }
 
@@ -60,10 +68,15 @@ func poolGrow() bool {
 	if pool.pages+poolSlab/pageSize > poolLimit() {
 		return false
 	}
-	const readWrite = 3
-	p := mem.mmap(0, poolSlab, readWrite, mapAnonymous)
-	if failed(p) {
-		return false
+	p := mem.top(poolSlab)
+	if p == 0 {
+		const readWrite = 3
+		if pool.pages >= poolMin/pageSize {
+			return false
+		}
+		if p = mem.mmap(0, poolSlab, readWrite, mapAnonymous); failed(p) {
+			return false
+		}
 	}
 	for end := p + poolSlab; p < end; p += pageSize {
 		*at[uint64](p) = pool.free
@@ -77,4 +90,24 @@ func poolGive(p uint64) {
 	*at[uint64](p) = pool.free
 	pool.free = p
 	pool.used--
+}
+
+// top takes n bytes off the end of the heap area, or returns 0 if Go has been there.
+// What they hold is not looked at.
+func (m *memory) top(n uint64) uint64 {
+	lock(&m.lock)
+	p := m.heap.end - n
+	ok := m.heap.end-m.heap.lo > n
+	for a := p; ok && a < p+n; a += pageSize {
+		ok = !m.bit(m.liveBits, a)
+	}
+	if ok {
+		m.heap.end = p
+		m.live += m.mark(m.liveBits, p, n, true)
+		m.liveMax = max(m.liveMax, m.live)
+	} else {
+		p = 0
+	}
+	unlock(&m.lock)
+	return p
 }

@@ -677,53 +677,110 @@ func TestReceiveWindow(t *testing.T) {
 	}
 }
 
-// With many connections windows stay small, and beyond what the pool can hold new
-// ones are sent away.
+// When the pool is nearly full new connections are sent away, when it is full the one
+// whose bytes find no place is reset, and all is well again when somebody reads.
 func TestPoolBound(t *testing.T) {
 	n := newNet(t, 1<<20)
+	end := mem.heap.end
 	l, lid := n.listening(afInet, "127.0.0.1:80", "127.0.0.1:80")
 	n.got = nil
-	limit := poolLimit() * pageSize
-	fits := limit / wire.FirstWindow
-	for id := uint32(1); uint64(id) <= fits; id++ {
+	var socks []uint64
+	refused := uint32(0)
+	id := uint32(0)
+	for refused == 0 {
+		id++
 		n.incoming(lid, id, "10.0.0.1:1000", "127.0.0.1:80")
-		if id%100 == 0 {
-			n.events()
+		n.sendType(wire.TcpData, id, strings.Repeat("z", wire.FirstWindow))
+		n.events()
+		if s := n.call(sysAccept4, l, 0, 0, sockNonblok); !failed(s) {
+			socks = append(socks, s)
+		}
+		for _, m := range n.got {
+			refused = m.id
+		}
+		if pool.pages > poolLimit() || mem.heap.end < end-poolLimit()*pageSize {
+			t.Fatalf("%d pages, limit %d", pool.pages, poolLimit())
 		}
 	}
-	n.events()
-	n.take()
-	n.incoming(lid, 0x3000, "10.0.0.1:1000", "127.0.0.1:80")
-	n.sendType(wire.TcpData, 0x3000, "ignored")
-	n.events()
-	if got := n.take(wire.TcpClose); got[0].id != 0x3000 {
-		t.Errorf("closed %v", got)
-	}
-	n.sendType(wire.TcpClose, 0x3000, "")
-	n.events()
-	if net.dead || net.lost != 0 {
-		t.Fatalf("dead %v (%v), lost %d", net.dead, net.status, net.lost)
+	if refused != id || uint64(len(socks)) != uint64(id-1) || !poolFull(7) {
+		t.Fatalf("%d was refused, %d are there, %d pages of %d", refused, len(socks), pool.used, poolLimit())
 	}
 	if !strings.Contains(n.stderr.String(), "--heap-size") {
 		t.Errorf("stderr: %q", n.stderr.String())
 	}
-	// All granted bytes find room at once.
-	for id := uint32(1); uint64(id) <= fits; id++ {
-		n.sendType(wire.TcpData, id, strings.Repeat("z", wire.FirstWindow/2))
-		n.events()
+	n.take(wire.TcpClose)
+	n.sendType(wire.TcpClose, id, "")
+	n.events()
+	// Go cannot have what the pool has.
+	if r := mem.mmap(end-pageSize, pageSize, 3, mapAnonymous|mapFixed); r != errNoMem {
+		t.Errorf("a page of the pool: %#x", r)
 	}
-	if net.dead || pool.granted > limit {
-		t.Fatalf("dead %v, granted %d of %d", net.dead, pool.granted, limit)
+	if net.dead || net.lost != 0 {
+		t.Fatalf("dead %v (%v), lost %d", net.dead, net.status, net.lost)
+	}
+	// The others go on to send, until there is no page left.
+	reset := 0
+	for pass := 0; pass < 2 && reset == 0; pass++ {
+		for i := range socks {
+			n.read(socks[i], 4080)
+			n.flush()
+		}
+		grants := map[uint32]uint32{}
+		for _, m := range n.got {
+			if m.t == wire.TcpCredit {
+				grants[m.id] += uint32(le([]byte(m.payload)))
+			}
+		}
+		n.got = nil
+		for id, g := range grants {
+			n.sendType(wire.TcpData, id, strings.Repeat("y", int(g)))
+			n.events()
+		}
+		for _, m := range n.got {
+			if m.t == wire.TcpClose {
+				reset++
+			}
+		}
+	}
+	if net.dead || pool.pages > poolLimit() {
+		t.Fatalf("dead %v (%v), %d pages, limit %d", net.dead, net.status, pool.pages, poolLimit())
 	}
 	n.call(sysClose, l)
+	for _, s := range socks {
+		n.call(sysClose, s)
+	}
 	n.flush()
-	for id := uint32(1); uint64(id) <= fits; id++ {
-		n.sendType(wire.TcpClose, id, "")
+	for i := uint32(1); i < id; i++ {
+		n.sendType(wire.TcpClose, i, "")
 		n.events()
 	}
 	n.sendType(wire.TcpClose, lid, "")
 	n.events()
 	n.empty()
+}
+
+// No page left at all: the connection is reset, not the channel.
+func TestPoolEmpty(t *testing.T) {
+	n := newNet(t, 1<<20)
+	_, _, s := n.pair()
+	var taken []uint64
+	for p := poolTake(); p != 0; p = poolTake() {
+		taken = append(taken, p)
+	}
+	n.sendType(wire.TcpData, 7, "no place")
+	n.event(s, pollIn|pollOut|pollErr|pollHup|pollRdHup)
+	n.take(wire.TcpClose)
+	_, e := n.read(s, 1)
+	n.want("read", e, errNoBufs)
+	for _, p := range taken {
+		poolGive(p)
+	}
+	n.sendType(wire.TcpData, 7, "crossing")
+	n.sendType(wire.TcpClose, 7, "")
+	n.events()
+	if net.dead {
+		t.Error(net.status)
+	}
 }
 
 // What the host must not do, and what is said of it.
