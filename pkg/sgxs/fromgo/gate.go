@@ -134,6 +134,6 @@ func (p *program) gate() error {
 	if n := len(found) - maxNamed; n > 0 {
 		names = append(names, fmt.Sprintf("and %d more", n))
 	}
-	return refuse("the package of that function cannot be in an enclave: do without it, or build it without its assembly, often by -tags purego",
+	return refuse("the package of that function cannot be in an enclave: do without it",
 		"the program has instructions that an enclave cannot execute: %s", strings.Join(names, ", "))
 }

@@ -22,12 +22,19 @@ var asmModule = []string{
 		"TEXT ·Leaf(SB),NOSPLIT,$0-4\n\tXORL AX, AX\n\tXORL CX, CX\n\tBYTE $0x0f; BYTE $0xa2\n\tMOVL AX, ret+0(FP)\n\tRET\n",
 }
 
-const asmUser = "package main\n\nimport \"example.com/asm\"\n\nfunc main() { println(asm.Getpid() > 0, asm.Leaf() > 0, asm.Text) }\n"
+// A module without assembly, so that it is linked to and not copied.
+var plainModule = []string{
+	"go.mod", "module example.com/plain\n\ngo 1.25\n",
+	"plain.go", "package plain\n\nimport \"embed\"\n\n//go:embed data\nvar Data embed.FS\n",
+	"data/sub/x.txt", "embedded",
+}
 
-// publish makes a module proxy in a directory.
-func publish(t *testing.T, module, version string, files []string) string {
+const asmUser = "package main\n\nimport (\n\t\"example.com/asm\"\n\t\"example.com/plain\"\n)\n\n" +
+	"func main() {\n\tb, err := plain.Data.ReadFile(\"data/sub/x.txt\")\n\tprintln(asm.Getpid() > 0, asm.Leaf() > 0, asm.Text, string(b), err)\n}\n"
+
+// publish adds a module to the module proxy in dir.
+func publish(t *testing.T, dir, module, version string, files []string) {
 	t.Helper()
-	dir := t.TempDir()
 	at := filepath.Join(dir, filepath.FromSlash(module), "@v")
 	if err := os.MkdirAll(at, 0o755); err != nil {
 		t.Fatal(err)
@@ -55,7 +62,6 @@ func publish(t *testing.T, module, version string, files []string) string {
 			t.Fatal(err)
 		}
 	}
-	return dir
 }
 
 // snapshot says what is below dir: names, modes, sizes, times.
@@ -95,13 +101,16 @@ func TestModules(t *testing.T) {
 	root := goroot(t)
 	cache := filepath.Join(t.TempDir(), "mod")
 	t.Setenv("GOMODCACHE", cache)
-	t.Setenv("GOPROXY", "file://"+publish(t, "example.com/asm", "v1.2.3", asmModule))
+	proxy := t.TempDir()
+	publish(t, proxy, "example.com/asm", "v1.2.3", asmModule)
+	publish(t, proxy, "example.com/plain", "v0.1.0", plainModule)
+	t.Setenv("GOPROXY", "file://"+proxy)
 	t.Setenv("GOSUMDB", "off")
 	t.Setenv("GOFLAGS", "")
 	t.Setenv("GOWORK", "")
 	t.Cleanup(func() { goIn(t, root, "clean", "-modcache") }) // its directories are read-only
 
-	const mod = "module example.com/m\n\ngo 1.25\n\nrequire example.com/asm v1.2.3\n"
+	const mod = "module example.com/m\n\ngo 1.25\n\nrequire (\n\texample.com/asm v1.2.3\n\texample.com/plain v0.1.0\n)\n"
 	for _, c := range []struct {
 		name    string
 		files   []string
@@ -109,9 +118,10 @@ func TestModules(t *testing.T) {
 		prepare []string
 	}{
 		{"module cache", []string{"go.mod", mod, "main.go", asmUser}, ".", []string{"mod", "tidy"}},
+		{"nothing downloaded", []string{"go.mod", mod, "main.go", asmUser}, ".", []string{"clean", "-modcache"}},
 		{"vendored", []string{"go.mod", mod, "main.go", asmUser}, ".", []string{"mod", "vendor"}},
-		{"replaced", append([]string{"m/go.mod", mod + "\nreplace example.com/asm => ../asm\n", "m/main.go", asmUser}, prefixed("asm/", asmModule)...), "m", nil},
-		{"workspace", append([]string{"go.work", "go 1.25\n\nuse ./m\nuse ./asm\n", "m/go.mod", "module example.com/m\n\ngo 1.25\n", "m/main.go", asmUser}, prefixed("asm/", asmModule)...), "m", nil},
+		{"replaced", append([]string{"m/go.mod", mod + "\nreplace example.com/asm => ../asm\n\nreplace example.com/plain => ../plain\n", "m/main.go", asmUser}, slices.Concat(prefixed("asm/", asmModule), prefixed("plain/", plainModule))...), "m", nil},
+		{"workspace", append([]string{"go.work", "go 1.25\n\nuse ./m\nuse ./asm\nuse ./plain\n", "m/go.mod", "module example.com/m\n\ngo 1.25\n", "m/main.go", asmUser}, slices.Concat(prefixed("asm/", asmModule), prefixed("plain/", plainModule))...), "m", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			top := tree(t, c.files...)
@@ -139,7 +149,7 @@ func TestModules(t *testing.T) {
 					t.Errorf("something in %s has changed", p)
 				}
 			}
-			if c.name != "workspace" && (len(img.Info.Deps) != 1 || img.Info.Deps[0].Path != "example.com/asm" || img.Info.Deps[0].Version != "v1.2.3") {
+			if c.name != "workspace" && (len(img.Info.Deps) != 2 || img.Info.Deps[0].Path != "example.com/asm" || img.Info.Deps[0].Version != "v1.2.3") {
 				t.Errorf("modules %+v", img.Info.Deps)
 			}
 		})

@@ -100,9 +100,6 @@ func checkPackages(pkgs []*goPackage, o *Options) error {
 		if !p.DepOnly && (p.ForTest == "" && !o.Test || strings.HasSuffix(p.ImportPath, ".test")) {
 			roots++
 		}
-		if p.Standard {
-			continue
-		}
 		if err := checkPackage(p, pkgs); err != nil {
 			return err
 		}
@@ -132,6 +129,12 @@ func checkPackages(pkgs []*goPackage, o *Options) error {
 }
 
 func checkPackage(p *goPackage, all []*goPackage) error {
+	if p.ImportPath == "runtime/cgo" {
+		return refuse("", "package %s is cgo's%s", p.ImportPath, wantedBy(p, all))
+	}
+	if p.Standard {
+		return p.err()
+	}
 	if slices.Contains(p.Imports, "plugin") {
 		return refuse("an enclave's code is measured when it is built; link what the plugin has into the program",
 			"package %s uses plugins%s", p.ImportPath, wantedBy(p, all))
@@ -142,13 +145,18 @@ func checkPackage(p *goPackage, all []*goPackage) error {
 	if files := needsCgo(p); files != nil {
 		return refuse("use a package that is written in Go", "package %s uses cgo (%s)%s", p.ImportPath, strings.Join(files, ", "), wantedBy(p, all))
 	}
-	if p.Error != nil {
-		if p.Error.Pos != "" {
-			return refuse("", "%s: %s", p.Error.Pos, p.Error.Err)
-		}
-		return refuse("", "%s", p.Error.Err)
+	return p.err()
+}
+
+// err is what the go command has against the package.
+func (p *goPackage) err() error {
+	switch {
+	case p.Error == nil:
+		return nil
+	case p.Error.Pos != "":
+		return refuse("", "%s: %s", p.Error.Pos, p.Error.Err)
 	}
-	return nil
+	return refuse("", "%s", p.Error.Err)
 }
 
 // needsCgo returns the files of a package that are left out without cgo, unless

@@ -23,6 +23,7 @@ func TestRefuses(t *testing.T) {
 		{"cgo beside Go", ".", []string{"main.go", "package main\n\nfunc main() { f() }\n", "c.go", "package main\n\n// int x;\nimport \"C\"\n\nfunc f() { C.x = 1 }\n"}, []string{"example.com/m", "uses cgo", "c.go"}},
 		{"cgo below", ".", []string{"main.go", "package main\n\nimport _ \"example.com/m/dep\"\n\nfunc main() {}\n", "dep/dep.go", "package dep\n\nimport \"C\"\n"},
 			[]string{"example.com/m/dep", "uses cgo", "dep.go", "imported by example.com/m"}},
+		{"cgo's own package", ".", []string{"main.go", "package main\n\nimport _ \"runtime/cgo\"\n\nfunc main() {}\n"}, []string{"package runtime/cgo is cgo's", "imported by example.com/m"}},
 		{"plugin", ".", []string{"main.go", "package main\n\nimport _ \"example.com/m/dep\"\n\nfunc main() {}\n", "dep/dep.go", "package dep\n\nimport _ \"plugin\"\n"},
 			[]string{"example.com/m/dep", "uses plugins", "imported by example.com/m"}},
 		{"object", ".", []string{"main.go", pure, "x.syso", "ELF"}, []string{"example.com/m", "machine code without source", "x.syso"}},
