@@ -718,29 +718,17 @@ func TestPoolBound(t *testing.T) {
 	if net.dead || net.lost != 0 {
 		t.Fatalf("dead %v (%v), lost %d", net.dead, net.status, net.lost)
 	}
-	// The others go on to send, until there is no page left.
-	reset := 0
-	for pass := 0; pass < 2 && reset == 0; pass++ {
-		for i := range socks {
-			n.read(socks[i], 4080)
-			n.flush()
-		}
-		grants := map[uint32]uint32{}
+	// Windows do not grow any more, and the bound holds whatever the others send.
+	for i, s := range socks {
+		n.read(s, 4080)
+		n.flush()
 		for _, m := range n.got {
 			if m.t == wire.TcpCredit {
-				grants[m.id] += uint32(le([]byte(m.payload)))
+				n.sendType(wire.TcpData, uint32(i+1), strings.Repeat("y", int(le([]byte(m.payload)))))
 			}
 		}
 		n.got = nil
-		for id, g := range grants {
-			n.sendType(wire.TcpData, id, strings.Repeat("y", int(g)))
-			n.events()
-		}
-		for _, m := range n.got {
-			if m.t == wire.TcpClose {
-				reset++
-			}
-		}
+		n.events()
 	}
 	if net.dead || pool.pages > poolLimit() {
 		t.Fatalf("dead %v (%v), %d pages, limit %d", net.dead, net.status, pool.pages, poolLimit())
