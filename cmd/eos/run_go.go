@@ -71,6 +71,12 @@ func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), len(e.TCS)+4))
 	c, err := goenclave.NewCommand(e, goenclave.Options{
 		Args: append([]string{path}, args...), Stdin: u.stdin, Stdout: u.stdout, Stderr: u.stderr, Data: net,
+		Symbolize: func(addr uint64) string {
+			if d, err := describeGo(path); err == nil && d != nil {
+				return oneLine(d.Symbolize(addr))
+			}
+			return ""
+		},
 	})
 	if err != nil {
 		return err
