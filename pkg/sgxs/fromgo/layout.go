@@ -50,7 +50,7 @@ type Region struct {
 // Sizes of what the builder adds.
 const (
 	stackSize  = 256 << 10
-	metaSize   = 8 << 20 // and an eighth of the heap, for tables and the buffers of sockets
+	metaSize   = 8 << 20 // and one byte for each 64 of the heap
 	arenaSize  = 64 << 20
 	extraRange = 256 << 20 // of addresses, for reservations
 )
@@ -96,7 +96,7 @@ func layOut(p *program, o *Options, env, info []byte) (*Layout, error) {
 	at += pageSize // a guard
 	b.StackLo, b.StackHi = l.addMemory(RegionStack, at, stackSize, sgx.SecInfoREGRW)
 	at += stackSize + pageSize
-	b.MetaLo, b.MetaHi = l.addMemory(RegionMeta, at, metaSize+pageUp(o.HeapSize/8), sgx.SecInfoREGRW)
+	b.MetaLo, b.MetaHi = l.addMemory(RegionMeta, at, metaSize+pageUp(o.HeapSize/64), sgx.SecInfoREGRW)
 	at = alignUp(b.MetaHi-wall.Base, arenaSize)
 	b.HeapLo, b.HeapEnd = l.addMemory(RegionHeap, at, o.HeapSize, sgx.SecInfoREGRW)
 	at = alignUp(b.HeapEnd-wall.Base, arenaSize) + extraRange
