@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"sync"
 )
 
 // GenerateKey makes a signer's key: RSA of 3072 bits with exponent 3, which
@@ -49,7 +50,7 @@ func GenerateKey(random io.Reader) (*rsa.PrivateKey, error) {
 
 // smallPrimes is the product of the odd primes that a candidate is first
 // tried against, and spares nine of ten the costly test.
-var smallPrimes = func() *big.Int {
+var smallPrimes = sync.OnceValue(func() *big.Int {
 	p := big.NewInt(1)
 	for n := int64(3); n < 2000; n += 2 {
 		if b := big.NewInt(n); b.ProbablyPrime(0) {
@@ -57,7 +58,7 @@ var smallPrimes = func() *big.Int {
 		}
 	}
 	return p
-}()
+})
 
 // generatePrime returns a prime p of 1536 bits, the two highest of them set so
 // that a product of two has 3072, and p mod 3 = 2 so that 3 has an inverse
@@ -72,7 +73,7 @@ func generatePrime(random io.Reader) (*big.Int, error) {
 		b[0] |= 0xc0
 		b[len(b)-1] |= 1
 		p.SetBytes(b[:])
-		if r.Mod(p, three).Int64() != 2 || r.GCD(nil, nil, r.Mod(smallPrimes, p), p).Cmp(one) != 0 {
+		if r.Mod(p, three).Int64() != 2 || r.GCD(nil, nil, r.Mod(smallPrimes(), p), p).Cmp(one) != 0 {
 			continue
 		}
 		// 20 rounds and a Lucas test: an error is less likely than 2^-128
