@@ -84,3 +84,59 @@ func TestCompiled(t *testing.T) {
 		}
 	}
 }
+
+// The processor that programs see: what everything since Haswell with AES, ADX and
+// SHA has, and nothing that an enclave could not use or whose state XFRM would
+// have to save.
+func TestCPUIDTable(t *testing.T) {
+	b, err := source.ReadFile("overlay/eos_amd64.s.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type key struct{ leaf, sub uint64 }
+	rows := map[key][4]uint64{}
+	for i, m := range regexp.MustCompile(`(?m)^ROW\((\w+), (\w+), (\w+), (\w+), (\w+), (\w+), (\w+)\)$`).FindAllStringSubmatch(string(b), -1) {
+		var v [7]uint64
+		for j := range v {
+			if v[j], err = strconv.ParseUint(m[j+1], 0, 32); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if v[0] != uint64(i) {
+			t.Errorf("row %d is numbered %d", i, v[0])
+		}
+		rows[key{v[1], v[2]}] = [4]uint64(v[3:])
+	}
+	const all = 0xffffffff
+	if len(rows) != 6 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	if _, ok := rows[key{all, 0}]; !ok {
+		t.Error("the table has no end")
+	}
+	for _, c := range []struct {
+		what     string
+		row      key
+		register int
+		bits     []uint
+	}{
+		{"leaf 1 ECX: SSE3 PCLMULQDQ SSSE3 FMA CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE OSXSAVE AVX F16C RDRAND", key{1, all}, 2,
+			[]uint{0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 27, 28, 29, 30}},
+		{"leaf 7 EBX: FSGSBASE BMI1 AVX2 BMI2 ERMS ADX SHA", key{7, 0}, 1, []uint{0, 3, 5, 8, 9, 19, 29}},
+		{"leaf 7 ECX", key{7, 0}, 2, nil},
+		{"leaf 7 EDX: FSRM", key{7, 0}, 3, []uint{4}},
+		{"extended ECX: LAHF LZCNT", key{0x80000001, all}, 2, []uint{0, 5}},
+		{"extended EDX: SYSCALL NX RDTSCP LM", key{0x80000001, all}, 3, []uint{11, 20, 27, 29}},
+	} {
+		want := uint64(0)
+		for _, n := range c.bits {
+			want |= 1 << n
+		}
+		if got := rows[c.row][c.register]; got != want {
+			t.Errorf("%s: %#x, want %#x", c.what, got, want)
+		}
+	}
+	if r := rows[key{0, all}]; r[0] != 7 || r[1] != 0x756e6547 || r[3] != 0x49656e69 || r[2] != 0x6c65746e {
+		t.Errorf("leaf 0: %#x", r)
+	}
+}
