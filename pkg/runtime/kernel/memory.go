@@ -161,7 +161,8 @@ func (m *memory) mmap(addr, n, prot, flags uint64) uint64 {
 	}
 	unlock(&m.lock)
 	if first {
-		say("eos: the enclave is out of memory: build it with a larger --heap-size than ", (m.heap.end-m.heap.lo)>>20, "MiB\n")
+		b := boot() // heap.end is lower when sockets have taken some of it
+		say("eos: the enclave is out of memory: build it with a larger --heap-size than ", (b.HeapEnd-b.HeapLo)>>20, "MiB\n")
 	}
 	return r
 }
