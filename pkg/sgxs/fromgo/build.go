@@ -45,7 +45,7 @@ func Prepare(ctx context.Context, o Options) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	tmp, err := os.MkdirTemp("", "eos-build-")
+	tmp, err := os.MkdirTemp(os.Getenv("GOTMPDIR"), "eos-build-")
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package fromgo
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/enclaveos/eos/pkg/sgx"
 	"github.com/enclaveos/eos/pkg/sgxs"
@@ -395,4 +397,28 @@ func fakeGo(t *testing.T, version string) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// A build that is given up leaves nothing.
+func TestCanceled(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	t.Setenv("GOTMPDIR", "")
+	t.Setenv("GOCACHE", t.TempDir()) // so that it takes its time
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		for ctx.Err() == nil {
+			if found, _ := filepath.Glob(filepath.Join(tmp, "eos-build-*", "overlay.json")); found != nil {
+				cancel()
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	if _, err := Prepare(ctx, defaults(filepath.Join(goapps, "hello"))); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want canceled", err)
+	}
+	if left, err := os.ReadDir(tmp); err != nil || len(left) != 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
 }

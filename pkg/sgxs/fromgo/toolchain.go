@@ -94,8 +94,8 @@ func findToolchain(ctx context.Context, dir, scratch string) (*toolchain, error)
 	if t.root, err = filepath.EvalSymlinks(t.root); err != nil {
 		return nil, err
 	}
-	t.env = append(without(os.Environ(), append(unset, "GOMODCACHE")),
-		append(pinned(t.minor), "GOROOT="+t.root, "GOTOOLCHAIN=local", "GOMODCACHE="+t.mirror, "PWD="+dir)...)
+	t.env = append(without(os.Environ(), append(unset, "GOMODCACHE", "GOTMPDIR")),
+		append(pinned(t.minor), "GOROOT="+t.root, "GOTOOLCHAIN=local", "GOMODCACHE="+t.mirror, "GOTMPDIR="+scratch, "PWD="+dir)...)
 	return t, mirror(t.modCache, t.mirror)
 }
 
@@ -130,9 +130,10 @@ func run(ctx context.Context, dir string, env []string, tool string, args ...str
 	var stdout, stderr bytes.Buffer
 	c := exec.CommandContext(ctx, tool, args...)
 	c.Dir, c.Env, c.Stdout, c.Stderr = dir, env, &stdout, &stderr
-	// Interrupted, the go command removes its temporary files.
+	// Interrupted, the go command ends what it has started, if it is not in the
+	// middle of a compilation.
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
-	c.WaitDelay = 5 * time.Second
+	c.WaitDelay = time.Second
 	if err := c.Run(); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
