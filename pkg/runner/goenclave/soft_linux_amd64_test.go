@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -283,6 +284,93 @@ func tcs(i int) uint64 {
 		return 0
 	}
 	return boot.Blocks - boot.Base + uint64(i)*wall.BlockSize
+}
+
+// The host writes anything into the clock page, at any time: the program's monotonic
+// time does not go back, and nothing hangs.
+func TestLyingClock(t *testing.T) {
+	stop := make(chan struct{})
+	var liar sync.WaitGroup
+	var once sync.Once
+	var page []uint64
+	r := act(t, goenclavetest.Host{Enter: func(th *goenclavetest.Thread, _ sgx.Leaf, regs *platform.Regs) {
+		if wall.ECall(regs.RDI) != wall.ECallRun {
+			return
+		}
+		if th.Index == 0 {
+			page = hostWords(hostWords(regs.RSI, 5)[3], 5)
+		}
+		if th.Index != 2 {
+			return // the Go runtime does not start without a clock
+		}
+		once.Do(func() {
+			liar.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						i := rand.IntN(len(page))
+						switch v := &page[i]; rand.IntN(4) {
+						case 0:
+							atomic.StoreUint64(v, rand.Uint64())
+						case 1:
+							atomic.StoreUint64(v, 0)
+						default:
+							atomic.AddUint64(v, -rand.Uint64N(1<<40))
+						}
+					}
+				}
+			})
+		})
+	}}, "", "clock", "300000")
+	close(stop)
+	liar.Wait()
+	if r.err != nil || r.stderr != "" {
+		t.Errorf("ended by %v, stderr %q", r.err, r.stderr)
+	}
+}
+
+// After ecall_shutdown nobody gets in any more.
+func TestEntriesAfterTheEnd(t *testing.T) {
+	e := load(t)
+	defer e.Close()
+	out := &firstLine{seen: make(chan struct{})}
+	c, err := goenclave.NewCommand(e, goenclave.Options{Args: []string{"acts", "sleep", "1h"}, Stdout: out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { <-out.seen; cancel() }()
+	var exit *goenclave.ExitError
+	if err := c.Run(ctx); !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	th, err := e.NewThread()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer th.Close()
+	for i, off := range e.TCS {
+		for _, call := range []wall.ECall{wall.ECallRun, wall.ECallInitChannel, wall.ECallInitDataChannel, wall.ECallShutdown} {
+			regs := platform.Regs{RDI: uint64(call)}
+			x, err := th.Enter(off, sgx.LeafEENTER, &regs)
+			for err == nil && x.Kind == platform.ExitInterrupt { // of a kick that came too late
+				x, err = th.Enter(off, sgx.LeafERESUME, &regs)
+			}
+			// A thread that was waiting for an answer says that the program has
+			// ended, or is in the middle of an exception; no other one does a thing.
+			refused := regs.RDI == wall.ExitReturn && int64(regs.RSI) < 0
+			ended := regs.RDI == wall.ExitNotify && wall.Notify(regs.RSI) == wall.NotifyExit && regs.RDX == 1
+			handled := regs.RDI == wall.ExitAEX
+			if i == len(e.TCS)-1 && !refused {
+				continue // ecall_shutdown itself, which the program's end has overtaken
+			}
+			if err != nil || x.Kind != platform.ExitEEXIT || !refused && !ended && !handled {
+				t.Errorf("TCS %d, ECALL %d: %v, %v, RDI %d, RSI %#x", i, call, x, err, regs.RDI, regs.RSI)
+			}
+		}
+	}
 }
 
 // ECALLs that are not in order, and memory that is not the host's to give.
