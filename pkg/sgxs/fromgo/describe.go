@@ -126,8 +126,12 @@ func parseInfo(text []byte) (*Info, error) {
 // for its version, two zeros, the unit of code and the size of a pointer.
 var tableMagic = []byte{0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8}
 
+// maxTables bounds how many places are tried that begin like one.
+const maxTables = 16
+
 // findTable finds that table in read-only data.
 func findTable(m memory, text uint64) *gosym.Table {
+	tried := 0
 	for _, r := range m {
 		for at := 0; ; at++ {
 			n := bytes.Index(r.data[at:], tableMagic)
@@ -135,6 +139,9 @@ func findTable(m memory, text uint64) *gosym.Table {
 				break
 			}
 			if at += n; at%8 == 0 {
+				if tried++; tried > maxTables {
+					return nil
+				}
 				if t := openTable(r.data[at:], text); t != nil {
 					return t
 				}
