@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/enclaveos/eos/pkg/runner/dispatch"
+	"github.com/enclaveos/eos/pkg/wall"
 )
 
 // Command runs a program, once.
@@ -66,7 +67,7 @@ func (c *Command) Run(ctx context.Context) error {
 	first.started = true
 	first.launch(func() error { return p.run(first) })
 	asked := context.AfterFunc(ctx, func() {
-		p.shutdown(fmt.Errorf("the program was stopped: %w", context.Cause(ctx)))
+		p.shutdown(stopped(ctx))
 	})
 	<-p.done
 	asked()
@@ -75,10 +76,19 @@ func (c *Command) Run(ctx context.Context) error {
 	runtime.KeepAlive(p.memory)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var refused *RefusedError
+	if ctx.Err() != nil && errors.As(p.result, &refused) && refused.Call != wall.ECallShutdown {
+		// It was asked to end before it had begun.
+		return stopped(ctx)
+	}
 	if p.result != nil {
 		return p.result
 	}
 	return err
+}
+
+func stopped(ctx context.Context) error {
+	return fmt.Errorf("the program was stopped: %w", context.Cause(ctx))
 }
 
 // finish delivers what the program has left in the rings.

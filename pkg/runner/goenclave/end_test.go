@@ -78,6 +78,18 @@ func TestGrace(t *testing.T) {
 	}
 }
 
+// A program that is asked to end before it has begun refuses to begin.
+func TestStoppedAtOnce(t *testing.T) {
+	ctx, stop := stoppable()
+	stop(errStop)
+	e := newFake(t, 2)
+	e.refuse[wall.ECallRun] = wall.RefusedState
+	e.stop = func(*fakeTCS) uint64 { return 0 }
+	if _, err := e.runContext(ctx, Options{}); !errors.Is(err, errStop) {
+		t.Errorf("error %v", err)
+	}
+}
+
 // A program that does not accept ECallShutdown is ended at once.
 func TestShutdownRefused(t *testing.T) {
 	ctx, stop := stoppable()
