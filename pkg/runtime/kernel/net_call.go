@@ -135,14 +135,16 @@ func recvFlags(flags uint64, block *bool) (peek bool, e uint64) {
 	return flags&msgPeek != 0, 0
 }
 
-// msghdr is struct msghdr.
+// msghdr is struct msghdr. A connection has its peer, and TCP has no control
+// data: the fields for their addresses are not looked at.
 type msghdr struct {
-	name               uint64
-	nameLen            uint32
-	_                  uint32
-	iov, count         uint64
-	control, controlSz uint64
-	flags              uint32
+	_          uint64 // name
+	nameLen    uint32
+	_          uint32
+	iov, count uint64
+	_          uint64 // control
+	controlSz  uint64
+	flags      uint32
 }
 
 // sockMsg is sendmsg and recvmsg. There is no control data on TCP.
