@@ -18,6 +18,7 @@ const (
 	sysSetsockopt  = 54
 	sysGetsockopt  = 55
 	sysAccept4     = 288
+	sysSplice      = 275
 )
 
 // sockCall answers the system calls that are about sockets. ok is false if the call
@@ -28,6 +29,9 @@ func sockCall(t *thread, f *frame) (r uint64, ok bool) {
 		return sockSocket(f.di, f.si, f.dx), true
 	case sysSocketpair:
 		return errAFNoSupport, true
+	case sysSplice:
+		// Not ENOSYS: EINVAL is what makes Go copy from socket to socket itself.
+		return errInval, true
 	case sysIoctl:
 		if d := fdAt(f.di); d == nil || d.kind != fdSocket {
 			return 0, false

@@ -44,6 +44,7 @@ var acts = []struct {
 	{"halfclose", halfClose, 0},
 	{"reset", reset, 0},
 	{"dup", dup, 0},
+	{"relay", relay, 0},
 	{"http", plainHTTP, 50},
 	{"tls", overTLS, 20},
 	{"many", many, 200},
@@ -378,6 +379,35 @@ func dup(int) error {
 		return fmt.Errorf("%q, %v", b, err)
 	}
 	return nil
+}
+
+// relay: bytes from one connection to another, which on Linux never leave the kernel.
+func relay(int) error {
+	s1, c1, err := pair()
+	if err != nil {
+		return err
+	}
+	s2, c2, err := pair()
+	if err != nil {
+		return err
+	}
+	defer c1.Close()
+	defer c2.Close()
+	go func() {
+		io.Copy(c2, s1)
+		c2.CloseWrite()
+		s1.Close()
+	}()
+	go func() {
+		pattern(c1, 1<<20)
+		c1.CloseWrite()
+	}()
+	want, got := sha256.New(), sha256.New()
+	pattern(want, 1<<20)
+	if n, err := copyTo(got, s2); err != nil || !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
+		return fmt.Errorf("%d bytes, %v", n, err)
+	}
+	return s2.Close()
 }
 
 func handler(w http.ResponseWriter, r *http.Request) {
