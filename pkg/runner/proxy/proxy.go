@@ -56,7 +56,7 @@ type Proxy struct {
 	e2hMem, h2eMem *channel.Memory
 	epoll, event   int
 
-	life         sync.RWMutex // kick against Close: a closed descriptor may be somebody else's
+	life         sync.RWMutex // kick and a wait against Close: a closed descriptor may be somebody else's
 	waiting      atomic.Bool  // a Poll is in epoll_wait, or about to be, or has just been
 	interrupted  atomic.Bool
 	polls, waits atomic.Uint64
@@ -233,7 +233,7 @@ func (p *Proxy) Poll(timeout time.Duration) {
 		if wait != 0 {
 			p.waits.Add(1)
 		}
-		n, err := epollWait(p.epoll, p.events[:], wait)
+		n, err := p.waitEvents(wait)
 		p.mu.Lock()
 		locked = true
 		if err != nil {
@@ -254,6 +254,17 @@ func (p *Proxy) Poll(timeout time.Duration) {
 	p.announced, p.bell = p.h2e.Written(), false
 	p.waiting.Store(false)
 	p.unlock()
+}
+
+// waitEvents fills p.events, without p.mu. Close does not take the descriptor away
+// meanwhile.
+func (p *Proxy) waitEvents(timeout int) (n int, err error) {
+	p.life.RLock()
+	defer p.life.RUnlock()
+	if p.epoll < 0 {
+		return 0, nil
+	}
+	return epollWait(p.epoll, p.events[:], timeout)
 }
 
 // news tells whether there is something that the enclave's poller has to hear of.
