@@ -224,10 +224,10 @@ func (h *hostile) run(args ...string) uint64 {
 			return
 		}
 		defer th.Close()
-		h.threads[0].Store(th)
 		if r := h.enter(th, h.e.TCS[0], platform.Regs{RDI: uint64(wall.ECallInitChannel), RSI: h.channelDesc()}); r.RSI != 0 {
 			h.t.Errorf("init: %d", int64(r.RSI))
 		}
+		h.threads[0].Store(th) // from here on interrupts are answered
 		h.serve(0, th, platform.Regs{RDI: uint64(wall.ECallRun), RSI: h.runDesc(append([]string{"inside"}, args...)...)})
 	})
 	var code uint64
