@@ -266,6 +266,11 @@ func (p *Proxy) tell(c *sock) channel.Status {
 			return s
 		}
 	}
+	if c.writeErr != 0 && (c.eof || c.grant == 0) && !c.enclaveEnded && c.bye == nil {
+		// No read will find out: without this the enclave would go on to write
+		// to nobody.
+		p.reset(c, c.writeErr)
+	}
 	if c.consumed >= creditStep && !c.enclaveEnded && c.bye == nil {
 		p.message = wire.AppendCredit(p.message[:0], c.id, uint32(c.consumed))
 		if s := p.say(p.message); s != channel.OK {

@@ -45,6 +45,7 @@ var acts = []struct {
 	{"reset", reset, 0},
 	{"dup", dup, 0},
 	{"relay", relay, 0},
+	{"gone", gone, 0},
 	{"http", plainHTTP, 50},
 	{"tls", overTLS, 20},
 	{"many", many, 200},
@@ -377,6 +378,32 @@ func dup(int) error {
 	b := make([]byte, 10)
 	if _, err := io.ReadFull(d, b); err != nil || string(b) != "still here" {
 		return fmt.Errorf("%q, %v", b, err)
+	}
+	return nil
+}
+
+// gone: a peer that has ended its direction, as it should, and then goes away is
+// noticed by who only writes.
+func gone(int) error {
+	s, c, err := pair()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	c.CloseWrite()
+	if _, err := s.Read(make([]byte, 1)); err != io.EOF {
+		return fmt.Errorf("read: %v", err)
+	}
+	go func() {
+		io.ReadFull(c, make([]byte, 100000))
+		c.Close()
+	}()
+	s.SetWriteDeadline(time.Now().Add(time.Minute))
+	for err == nil {
+		_, err = s.Write(make([]byte, 10000))
+	}
+	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("write: %v", err)
 	}
 	return nil
 }
