@@ -98,6 +98,8 @@ func lasting(cmd *exec.Cmd) figure {
 
 // requests returns the requests a second that the server answers.
 func requests(cmd *exec.Cmd, conns int, keep bool) figure {
+	var said bytes.Buffer
+	cmd.Stderr = &said
 	out, err := cmd.StdoutPipe()
 	check(err)
 	check(cmd.Start())
@@ -106,7 +108,9 @@ func requests(cmd *exec.Cmd, conns int, keep bool) figure {
 		cmd.Wait()
 	}()
 	addr, err := bufio.NewReader(out).ReadString('\n')
-	check(err)
+	if err != nil {
+		panic(fmt.Sprintf("%v: %v, %v\n%s", cmd, err, cmd.Wait(), &said))
+	}
 	url := "https://" + strings.TrimSpace(addr) + "/"
 
 	var count atomic.Int64
