@@ -50,7 +50,7 @@ int enclave_main(int argc, char **argv)
 	print("  debug       %s\n", report.flags & 2 ? "yes: the host may read all memory" : "no");
 	print("  report      %s\n", verify(&report) ? "made and verified inside" : "MAC is WRONG");
 	seal_key_fingerprint(&report, fingerprint);
-	print("  seal key    %H..., of this enclave on this machine\n", 4, fingerprint);
+	print("  seal key    stays inside; a MAC made with it begins %H\n", 4, fingerprint);
 	print("  memory      %lu MiB at %p\n", ENCLAVE_SIZE >> 20, image_base());
 	print("  time        %lu s since 1970, as the host says\n", uc_insecure_time().first / 1000000000);
 
