@@ -8,7 +8,7 @@
 SHELL       := /bin/bash
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZTIME    ?= 5s
+FUZZTIME    ?= 3s
 
 .PHONY: all demo test bench build format vet lint race fuzz portable clean
 all: build
