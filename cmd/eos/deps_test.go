@@ -50,6 +50,8 @@ var arrows = []struct {
 	{"pkg/manifest/payload", "pkg/manifest", "the bytes behind a runtime image, for both sides"},
 	{"pkg/manifest/toml", "pkg/manifest", "the manifest as people write it: never in an enclave"},
 	{"pkg/sgxs/fromwasm", "pkg/sgx pkg/sgxs pkg/wall pkg/manifest pkg/manifest/payload pkg/runtime/wasm/abi", "a builder puts modules behind a runtime image, after a look at what they import"},
+	{"pkg/attest", "pkg/sgx", "clients start here: quotes in the architecture's words, nothing else"},
+	{"pkg/attest/egoreport", "pkg/sgx pkg/attest", "results in the words of another library, which only this package imports"},
 	{"cmd/eos/edptool", "pkg/*", "the only other place that may see everything: programs under other names"},
 	{"cmd/eos", "pkg/* cmd/eos/edptool", "the program"},
 	{"testdata/enclaves", "pkg/*", "test enclaves, imported by tests only"},
