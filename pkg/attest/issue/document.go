@@ -21,19 +21,22 @@ const (
 	ConfigurationAndSWHardeningNeeded = "ConfigurationAndSWHardeningNeeded"
 	OutOfDate                         = "OutOfDate"
 	OutOfDateConfigurationNeeded      = "OutOfDateConfigurationNeeded"
-	StatusRevoked = "Revoked"
+	StatusRevoked                     = "Revoked"
 )
 
-// SignDocument signs the bytes of body, a JSON object, and returns
+// Sign signs the bytes of a document: r and s, big endian.
+func (i *Identity) Sign(body []byte) (sig [64]byte, err error) {
+	b, err := signRaw(i.Key, body)
+	copy(sig[:], b)
+	return sig, err
+}
+
+// Wrap makes what Intel's service answers with:
 //
 //	{"member":body,"signature":"r and s in hex"}
-func (i *Identity) SignDocument(member string, body []byte) ([]byte, error) {
-	sig, err := signRaw(i.Key, body)
-	if err != nil {
-		return nil, err
-	}
+func Wrap(member string, body []byte, sig [64]byte) []byte {
 	b := append([]byte(`{"`+member+`":`), body...)
-	return append(b, `,"signature":"`+hex.EncodeToString(sig)+`"}`...), nil
+	return append(b, `,"signature":"`+hex.EncodeToString(sig[:])+`"}`...)
 }
 
 // date is a time as the documents have it.
@@ -155,7 +158,7 @@ func (m *TDXModule) json(id string) jsonModule {
 	return jsonModule{id, upperHex(m.MRSigner[:]), upperHex(m.Attributes[:]), upperHex(m.Mask[:]), isvLevels(m.Levels)}
 }
 
-// JSON is the document of version 3 that SignDocument signs.
+// JSON is the document of version 3, to be signed.
 func (t *TCBInfo) JSON() ([]byte, error) {
 	d := jsonTCBInfo{
 		ID: "SGX", Version: 3, IssueDate: date(t.IssueDate), NextUpdate: date(t.NextUpdate),
@@ -194,7 +197,7 @@ type QEIdentity struct {
 	Levels                     []ISVLevel // newest first
 }
 
-// JSON is the document of version 2 that SignDocument signs.
+// JSON is the document of version 2, to be signed.
 func (q *QEIdentity) JSON() ([]byte, error) {
 	d := jsonQEIdentity{
 		ID: "QE", Version: 2, IssueDate: date(q.IssueDate), NextUpdate: date(q.NextUpdate), Number: q.EvaluationNumber,
