@@ -40,6 +40,7 @@ var arrows = []struct {
 	{"pkg/runtime/kernel", "pkg/wall pkg/channel pkg/channel/wire", "the kernel inside the Go runtime: only what can live there"},
 	{"pkg/runtime/kernel/*", "pkg/wall pkg/channel pkg/channel/wire pkg/runtime/kernel", "parts of the kernel"},
 	{"pkg/enclave", "pkg/sgx pkg/sgx/cmac", "in the user's program: it reaches the kernel by system calls, and nothing else of ours"},
+	{"pkg/runtime/rpc", "pkg/enclave pkg/channel/wire", "in the user's program: requests to the host, by the kernel's descriptor"},
 	{"pkg/sgxs/x86len", "", "where instructions begin, for whoever scans code"},
 	{"pkg/sgxs/fromgo", "pkg/sgx pkg/sgxs pkg/sgxs/x86len pkg/wall pkg/runtime/kernel", "a builder puts the kernel's sources into the program"},
 	{"pkg/runner/dispatch", "pkg/channel pkg/channel/wire pkg/wall", "the host's end of the RPC channel"},

@@ -33,10 +33,20 @@ const (
 	MaxRPC       = 4 << 20 // a request or a response with its header
 )
 
+// Requests of the program's own, by its descriptor for them (package rpc), as
+// opposed to those of the kernel's. The low byte of an id says whom the response
+// wakes: it is the index of a TCS, which IDProgram is none of, or IDProgram.
+const (
+	IDProgram   = 0xff
+	MaxPayload  = 1<<20 + 64<<10 // of a request of the program's, and of its response
+	MaxInFlight = 1024           // such requests without response
+)
+
 // The values of a response's status.
 const (
 	StatusOK          int32 = 0
 	StatusError       int32 = -1
+	StatusTooLarge    int32 = -11 // the response would be larger than MaxPayload
 	StatusUnsupported int32 = -10
 )
 
