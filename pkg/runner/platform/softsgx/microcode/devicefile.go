@@ -6,10 +6,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
+
+	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/keyfile"
 )
 
 // DeviceFile is the name of the device's file in its directory. Other files
@@ -95,7 +95,7 @@ func OpenDevice(dir string) (*Device, error) {
 	path := filepath.Join(dir, DeviceFile)
 	f, err := readDeviceFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeDeviceFile(dir, path); err != nil {
+		if err := makeDeviceFile(path); err != nil {
 			return nil, fmt.Errorf("device key: %w", err)
 		}
 		f, err = readDeviceFile(path)
@@ -106,32 +106,9 @@ func OpenDevice(dir string) (*Device, error) {
 	return newDevice(f), nil
 }
 
-// readDeviceFile reads the file at path after it has looked at who else may
-// touch it.
+// readDeviceFile reads the file at path.
 func readDeviceFile(path string) (*deviceFile, error) {
-	if st, err := os.Lstat(path); err == nil && st.Mode()&fs.ModeSymlink != 0 {
-		return nil, fmt.Errorf("%s: is a symbolic link; name the directory of the file that it points to", path)
-	}
-	file, err := os.OpenFile(path, os.O_RDONLY|openNoFollow, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	st, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file; name another directory", path)
-	}
-	if m := st.Mode().Perm(); m&0o077 != 0 {
-		return nil, fmt.Errorf("%s: others may use it (mode %04o): anybody who has read it can make its keys; "+
-			"if nobody has: chmod 600 %s", path, m, path)
-	}
-	if err := checkDir(filepath.Dir(path)); err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(io.LimitReader(file, deviceFileSize+1))
+	b, err := keyfile.Read(path, deviceFileSize)
 	if err != nil {
 		return nil, err
 	}
@@ -143,62 +120,10 @@ func readDeviceFile(path string) (*deviceFile, error) {
 	return f, nil
 }
 
-// checkDir refuses a directory in which others can replace files.
-func checkDir(dir string) error {
-	st, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	if !st.IsDir() {
-		return fmt.Errorf("%s: not a directory", dir)
-	}
-	if m := st.Mode(); m.Perm()&0o022 != 0 {
-		return fmt.Errorf("%s: others may replace files in it (mode %04o); chmod 700 %s, or name another directory", dir, m.Perm(), dir)
-	}
-	return nil
-}
-
-// makeDeviceFile makes the file at path unless somebody else makes it first:
-// it writes a file of another name and links it, which is atomic and never
-// replaces anything.
-func makeDeviceFile(dir, path string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	if err := checkDir(dir); err != nil {
-		return err
-	}
+// makeDeviceFile makes the file at path unless somebody else makes it first.
+func makeDeviceFile(path string) error {
 	f := &deviceFile{cpuSVN: currentCPUSVN}
 	_, _ = rand.Read(f.seed[:]) // never fails
 	b := f.bytes()
-	tmp, err := os.CreateTemp(dir, DeviceFile+".new*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(b[:])
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if e := tmp.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	if err := os.Link(tmp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// syncDir makes the new name last: losing it after something was sealed would
-// lose that as well.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return keyfile.Make(path, b[:])
 }

@@ -1,5 +1,5 @@
 //go:build !unix
 
-package microcode
+package keyfile
 
 const openNoFollow = 0

@@ -1,9 +1,9 @@
 //go:build unix
 
-package microcode
+package keyfile
 
 import "syscall"
 
-// openNoFollow keeps a planted link from choosing the device, and a FIFO from
+// openNoFollow keeps a planted link from choosing the file, and a FIFO from
 // blocking.
 const openNoFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
