@@ -1,0 +1,53 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/enclaveos/eos/pkg/runtime/module"
+	"github.com/enclaveos/eos/pkg/wall/start"
+)
+
+// Main is the whole program of a runtime image with these modules. The name of this
+// function in an image tells eos run that the image is one.
+//
+//go:noinline
+func Main(modules ...module.Module) {
+	log := newLog(os.Stderr)
+	if err := run(log, os.Args, modules); err != nil {
+		log.Error(err.Error())
+		os.Exit(1)
+	}
+}
+
+func run(log *slog.Logger, args []string, modules []module.Module) error {
+	if len(args) != 2 {
+		return errors.New("the runtime takes one argument, its start configuration, from eos run")
+	}
+	config, err := start.Parse([]byte(args[1]))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer cancel()
+	r, err := New(ctx, Options{Config: config, Modules: modules, Log: log})
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", config.Listen)
+	if err != nil {
+		return errors.Join(err, stopModules(modules))
+	}
+	fmt.Printf("listening on https://%s\n", l.Addr())
+	if err := r.Serve(ctx, l); err != nil {
+		return err
+	}
+	log.Info("stopped")
+	return nil
+}

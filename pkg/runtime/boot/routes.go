@@ -1,0 +1,244 @@
+package boot
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/enclaveos/eos/pkg/runtime/module"
+)
+
+// maxData bounds the body of POST /data, maxAdmin those of the operator.
+const (
+	maxData  = 16 << 20
+	maxAdmin = 256 << 10
+)
+
+// route is one of the core's. Modules have theirs in the same multiplexer.
+type route struct {
+	method, path string
+	role         module.Role // the least that may ask
+	handle       http.HandlerFunc
+}
+
+// routes is the table; a test asks each as each role.
+func (r *Runtime) routes() []route {
+	return []route{
+		{"GET", "/healthz", module.Anyone, r.healthz},
+		{"GET", "/readyz", module.Monitor, r.readyz},
+		{"GET", "/status", module.Monitor, r.status},
+		{"GET", "/metrics", module.Monitor, r.metrics},
+		{"POST", "/data", module.Anyone, r.data},
+		{"PUT", "/attestation-servers", module.Manager, r.putServers},
+		{"POST", "/shutdown", module.Manager, r.shutdown},
+		{"GET", "/.well-known/eos/config", module.Anyone, r.configManifest},
+		{"GET", "/.well-known/eos/config/{name}", module.Anyone, r.configProof},
+	}
+}
+
+// newHandler makes the handler of all requests.
+func (r *Runtime) newHandler() http.Handler {
+	mux := http.NewServeMux()
+	for _, t := range r.routes() {
+		mux.HandleFunc(t.method+" "+t.path, r.need(t.role, t.handle))
+	}
+	for _, m := range r.modules {
+		if m, ok := m.(module.Router); ok {
+			m.Routes(mux)
+		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.requests.Add(1)
+		req = req.WithContext(module.WithCaller(req.Context(), r.callerOf(req)))
+		if _, pattern := mux.Handler(req); pattern == "" {
+			unknown(w, req, mux)
+			return
+		}
+		mux.ServeHTTP(w, req)
+	})
+}
+
+// unknown says in our form what the multiplexer says in its own: 404, or 405 and the
+// methods that there are.
+func unknown(w http.ResponseWriter, req *http.Request, mux *http.ServeMux) {
+	said := &discard{header: http.Header{}}
+	mux.ServeHTTP(said, req)
+	if allow := said.header.Get("Allow"); said.status == http.StatusMethodNotAllowed && allow != "" {
+		w.Header().Set("Allow", allow)
+		fail(w, said.status, req.Method+" is not for this path: "+allow)
+		return
+	}
+	fail(w, http.StatusNotFound, "there is nothing at this path")
+}
+
+// discard keeps of an answer what it says at its head.
+type discard struct {
+	header http.Header
+	status int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discard) WriteHeader(status int)      { d.status = status }
+
+func (r *Runtime) healthz(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func (r *Runtime) readyz(w http.ResponseWriter, _ *http.Request) {
+	status, word := http.StatusOK, "ready"
+	if !r.ready.Load() {
+		status, word = http.StatusServiceUnavailable, "not_ready"
+	}
+	answer(w, status, struct {
+		Status  string `json:"status"`
+		Modules int    `json:"modules"`
+	}{word, len(r.modules)})
+}
+
+func (r *Runtime) status(w http.ResponseWriter, _ *http.Request) {
+	type entry struct {
+		Name    string `json:"name"`
+		Details any    `json:"details"`
+	}
+	all := []entry{{"core", struct {
+		Status     string `json:"status"`
+		Version    string `json:"version"`
+		ConfigRoot string `json:"config_root"`
+		Uptime     int64  `json:"uptime_seconds"`
+	}{"ok", version(), r.tree.Load().Root().String(), r.uptime()}}}
+	for _, m := range r.modules {
+		var details any = map[string]string{"status": "ok"}
+		if m, ok := m.(module.Reporter); ok {
+			details = m.Status()
+		}
+		all = append(all, entry{m.Name(), details})
+	}
+	answer(w, http.StatusOK, all)
+}
+
+func (r *Runtime) uptime() int64 { return int64(time.Since(r.started) / time.Second) }
+
+// metrics has upstream's names; what no module counts is 0.
+func (r *Runtime) metrics(w http.ResponseWriter, _ *http.Request) {
+	all := map[string]any{
+		"connections_total": r.connections(), "frames_total": r.requests.Load(), "uptime_seconds": r.uptime(),
+		"wasm_calls_total": 0, "secrets_stored_total": 0, "secrets_retrieved_total": 0, "attestation_verifications_total": 0,
+		"wasm_app_metrics": []any{}, "api_fees": []any{},
+	}
+	for _, m := range r.modules {
+		if m, ok := m.(module.Counter); ok {
+			for name, n := range m.Metrics() {
+				all[name] = n
+			}
+		}
+	}
+	answer(w, http.StatusOK, all)
+}
+
+// data asks the modules in their order. A body that none of them knows comes back as
+// it is.
+func (r *Runtime) data(w http.ResponseWriter, req *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxData))
+	if err != nil {
+		var big *http.MaxBytesError
+		if !errors.As(err, &big) {
+			err = &module.Error{Message: "the body is not complete"}
+		}
+		r.failWith(w, req, err)
+		return
+	}
+	ask := &module.Request{Body: body, Header: req.Header, Caller: module.CallerOf(req.Context())}
+	for _, m := range r.modules {
+		a, err := m.Handle(req.Context(), ask)
+		switch {
+		case errors.Is(err, module.ErrNotMine):
+			continue
+		case err != nil:
+			r.failWith(w, req, err)
+		default:
+			contentType := a.ContentType
+			if contentType == "" {
+				contentType = "application/json"
+			}
+			answerBytes(w, http.StatusOK, contentType, a.Body)
+		}
+		return
+	}
+	answerBytes(w, http.StatusOK, "application/octet-stream", body)
+}
+
+func (r *Runtime) putServers(w http.ResponseWriter, req *http.Request) {
+	var ask struct {
+		Servers []server `json:"servers"`
+	}
+	err := readJSON(w, req, maxAdmin, &ask)
+	if err == nil {
+		if bad := checkServers(ask.Servers); bad != nil {
+			err = &module.Error{Message: bad.Error()}
+		}
+	}
+	var hash string
+	if err == nil {
+		hash, err = r.setServers(ask.Servers)
+	}
+	if err != nil {
+		r.failWith(w, req, err)
+		return
+	}
+	answer(w, http.StatusOK, struct {
+		Count int    `json:"server_count"`
+		Hash  string `json:"hash"`
+	}{len(ask.Servers), hash})
+}
+
+func (r *Runtime) shutdown(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, map[string]string{"status": "shutting_down"})
+	r.log.Info("the operator ends the enclave")
+	r.stop()
+}
+
+func (r *Runtime) configManifest(w http.ResponseWriter, req *http.Request) {
+	b, err := r.tree.Load().Manifest().AppendJSON(nil)
+	if err != nil {
+		r.failWith(w, req, err)
+		return
+	}
+	answerBytes(w, http.StatusOK, "application/json", append(b, '\n'))
+}
+
+func (r *Runtime) configProof(w http.ResponseWriter, req *http.Request) {
+	p, ok := r.tree.Load().Prove(req.PathValue("name"))
+	if !ok {
+		fail(w, http.StatusNotFound, "the configuration has no leaf of that name")
+		return
+	}
+	b, err := p.AppendJSON(nil)
+	if err != nil {
+		r.failWith(w, req, err)
+		return
+	}
+	answerBytes(w, http.StatusOK, "application/json", append(b, '\n'))
+}
+
+// checkNames refuses modules that could be taken for one another.
+func checkNames(modules []module.Module) error {
+	var names []string
+	for _, m := range modules {
+		name := m.Name()
+		if name == "" || name == "core" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || slices.Contains(names, name) {
+			return &nameError{name}
+		}
+		names = append(names, name)
+	}
+	return nil
+}
+
+type nameError struct{ name string }
+
+func (e *nameError) Error() string {
+	return "module " + e.name + ": a name is lower-case letters, digits and hyphens, and no other module's"
+}
