@@ -28,8 +28,11 @@ func testCmd(u *ui) *cobra.Command {
 		Short: "run the tests of a Go package in an enclave",
 		Long: `Compile the tests of a Go package, a directory or an import path, to an enclave
 image and run it. What follows the package are flags of the test program, with or
-without "test.", such as -v, -run REGEXP or -short. There is no host file system:
-tests that read files of their directory fail.
+without "test.", such as -v, -run REGEXP or -short.
+
+There is no host file system. The files beside the package and its testdata are
+measured into the image; what tests write, in their directory or in /tmp, stays in
+the enclave's memory. Programs cannot be started.
 
   eos test ./pkg/app
   eos test encoding/json -short -v -run 'Test.*Int'`,

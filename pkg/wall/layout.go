@@ -52,8 +52,13 @@ const MaxThreads = 64
 //	136  8  info: absolute address  144 8  its length (JSON, for people; see BuildInfo)
 //	152  8  flags: bit 0 the program may print full traces (debug builds)
 //	160  8  the Go symbol runtime.text, absolute   168  8  runtime.etext
+//	176  8  zero data, low end      184 8  high end   (not measured; the kernel clears it)
+//	192  8  file tree: absolute address   200  8  its length, 0 if there is none
 //
-// env and info lie in the pages behind the boot page, R--, measured.
+// env and info lie in the pages behind the boot page, R--, measured. So does the
+// file tree, behind everything else. It is: u64 number of entries, u64 index of
+// the working directory, the entries, and what they refer to. The first entry is
+// the root, each other comes after its directory. Indices count from 1.
 type Boot struct {
 	Magic             uint64
 	Base, Size, Entry uint64
@@ -68,10 +73,23 @@ type Boot struct {
 	Flags             uint64
 	TextLo, TextHi    uint64
 	ZeroLo, ZeroHi    uint64
+	Files, FilesLen   uint64
 }
+
+// FileEntry is a file or directory of the tree. Name and Data are offsets from the
+// start of the tree.
+type FileEntry struct {
+	Parent        uint64 // index of the directory; 0 for the root
+	Dir           uint64 // 1 for a directory
+	Name, NameLen uint64
+	Data, Size    uint64
+}
+
+// FileEntrySize is the size of FileEntry in bytes.
+const FileEntrySize = 48
 
 // BootMagic is "EOSBOOT1", little-endian.
 const BootMagic = 0x31544f4f42534f45
 
 // BootSize is the size of Boot in bytes.
-const BootSize = 192
+const BootSize = 208

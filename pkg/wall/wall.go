@@ -50,7 +50,9 @@ type Notify uint64
 //	NotifyKick    a1 = index of the TCS to interrupt by an AEX
 //	NotifyData    the data ring has messages for the host; a1 = 1: look for
 //	              messages of the host's as well
-//	NotifyRPC     the RPC ring has messages for the host
+//	NotifyRPC     the RPC ring has messages for the host, or room that it waited
+//	              for; a1 = 1: this thread will look at the ring from the host when
+//	              it is back, and need not be told what is there by then
 const (
 	NotifyPark  Notify = 1
 	NotifyWake  Notify = 2

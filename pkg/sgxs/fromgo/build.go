@@ -73,8 +73,14 @@ func Prepare(ctx context.Context, o Options) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
+	var tree []byte
+	if o.Test {
+		if tree, err = testTree(tested(pkgs), t.root); err != nil {
+			return nil, err
+		}
+	}
 	b := &Built{}
-	if err := b.open(path, &o, t.version); err != nil {
+	if err := b.open(path, &o, t.version, tree); err != nil {
 		b.Close()
 		return nil, err
 	}
@@ -82,7 +88,7 @@ func Prepare(ctx context.Context, o Options) (*Built, error) {
 }
 
 // open reads the linked program and lays it out.
-func (b *Built) open(path string, o *Options, version string) (err error) {
+func (b *Built) open(path string, o *Options, version string, tree []byte) (err error) {
 	if b.file, err = os.Open(path); err != nil {
 		return err
 	}
@@ -107,7 +113,7 @@ func (b *Built) open(path string, o *Options, version string) (err error) {
 		return err
 	}
 	b.info = info
-	b.layout, err = layOut(p, o, env, text)
+	b.layout, err = layOut(p, o, env, text, tree)
 	return err
 }
 

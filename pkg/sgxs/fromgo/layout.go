@@ -24,12 +24,13 @@ const (
 	RegionMeta
 	RegionHeap
 	RegionExec
+	RegionFiles
 	RegionEnd
 )
 
 var regionNames = [...]string{
 	"boot, environment, info", "code", "read-only data", "data", "zero data", "TCS", "SSA", "thread area",
-	"kernel stack", "exception stack", "main stack", "runtime tables", "heap", "code area (RWX)", "end",
+	"kernel stack", "exception stack", "main stack", "runtime tables", "heap", "code area (RWX)", "file tree", "end",
 }
 
 func (k RegionKind) String() string { return regionNames[k] }
@@ -64,8 +65,8 @@ type Layout struct {
 }
 
 // layOut places the program and all that is around it. env and info go behind
-// the boot page.
-func layOut(p *program, o *Options, env, info []byte) (*Layout, error) {
+// the boot page, the file tree behind everything.
+func layOut(p *program, o *Options, env, info, tree []byte) (*Layout, error) {
 	l := &Layout{Boot: wall.Boot{
 		Magic: wall.BootMagic, Base: wall.Base, Entry: wall.Base + p.entry,
 		Threads: uint64(o.Threads) + 1, // the last is the kernel's, for ecall_shutdown
@@ -102,6 +103,10 @@ func layOut(p *program, o *Options, env, info []byte) (*Layout, error) {
 	at = alignUp(b.HeapEnd-wall.Base, arenaSize) + extraRange
 	b.HeapHi = wall.Base + at
 	b.CodeLo, b.CodeHi = l.addMemory(RegionExec, at, o.CodeSize, sgx.SecInfoREGRW|sgx.SecInfoX)
+	if len(tree) > 0 {
+		b.Files, b.FilesLen = b.CodeHi, uint64(len(tree))
+		l.add(RegionFiles, b.Files-wall.Base, pageUp(b.FilesLen), sgx.SecInfoREGR, tree)
+	}
 	if o.Unsized {
 		// What is appended starts behind the last page: not amid the heap's
 		// addresses.

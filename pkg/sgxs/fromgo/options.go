@@ -103,6 +103,9 @@ func (o *Options) env() ([]byte, error) {
 		seen[key] = true
 		b = append(append(b, kv...), 0)
 	}
+	if o.Test && !seen["ZONEINFO"] {
+		b = append(b, "ZONEINFO=/"+treeGo+"/"+treeZones+"\x00"...)
+	}
 	if !seen["GOMEMLIMIT"] && !seen["GOGC"] {
 		b = fmt.Appendf(b, "GOMEMLIMIT=%dB\x00", o.HeapSize/100*memLimit)
 	}

@@ -128,6 +128,16 @@ func checkPackages(pkgs []*goPackage, o *Options) error {
 	return nil
 }
 
+// tested is the directory of the package whose tests are built.
+func tested(pkgs []*goPackage) string {
+	for _, p := range pkgs {
+		if !p.DepOnly && strings.HasSuffix(p.ImportPath, ".test") {
+			return p.Dir
+		}
+	}
+	return ""
+}
+
 func checkPackage(p *goPackage, all []*goPackage) error {
 	if p.ImportPath == "runtime/cgo" {
 		return refuse("", "package %s is cgo's%s", p.ImportPath, wantedBy(p, all))

@@ -67,11 +67,19 @@ func needsWazeroPatch(p *goPackage) bool {
 	return true
 }
 
+// execPatch tells the standard library's own tests, by their own means, that they
+// cannot start programs, so that those that want to are skipped.
+var execPatch = patch{"internal/testenv", "exec.go",
+	regexp.MustCompile(`(// Assume that exec always works on non-mobile platforms and Android\.\n\t\treturn )nil`), `${1}errors.New("an enclave starts no programs")`, 1}
+
 // patches returns the changes for these packages.
 func (t *toolchain) patches(pkgs []*goPackage, o *Options) []patch {
 	out := append([]patch(nil), goPatches...)
 	if t.minor >= 26 && find(pkgs, scratchPatches[0].pkg) != nil {
 		out = append(out, scratchPatches...)
+	}
+	if o.Test && find(pkgs, execPatch.pkg) != nil {
+		out = append(out, execPatch)
 	}
 	if p := find(pkgs, wazeroPatch.pkg); p != nil && o.CodeSize > 0 && needsWazeroPatch(p) {
 		out = append(out, wazeroPatch)
