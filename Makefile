@@ -10,11 +10,16 @@ GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 3s
 
-.PHONY: all demo test bench build format vet lint race fuzz portable clean
+.PHONY: runtime all demo test bench build format vet lint race fuzz portable clean
 all: build
 
-build:
+build: runtime
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -o bin/eos ./cmd/eos
+
+# The program of runtime images, which eos carries. Without it everything still
+# compiles, and eos builds a runtime from source.
+runtime:
+	CGO_ENABLED=0 $(GO) run ./cmd/eos/base/link
 
 demo: build
 	@.ci/need gcc gcc libc6-dev
@@ -46,7 +51,7 @@ lint: bin/staticcheck-$(lastword $(subst @, ,$(STATICCHECK)))
 
 # The race detector wants cgo; the test enclaves want a C compiler; one story
 # of the command line signs with openssl.
-race:
+race: runtime
 	@.ci/need gcc gcc libc6-dev
 	@.ci/need openssl openssl
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./... $(HIDDEN)
@@ -61,4 +66,4 @@ portable:
 	CGO_ENABLED=0 $(GO) build ./...
 
 clean:
-	rm -rf bin
+	rm -rf bin cmd/eos/base/program/eos-enclave.zst

@@ -20,6 +20,7 @@ func buildCmd(u *ui) *cobra.Command {
 		heap   = sizeFlag(32 << 20)
 		stack  = sizeFlag(128 << 10)
 		g      goFlags
+		rt     bool
 	)
 	cmd := &cobra.Command{
 		Use:   "build [FLAGS] PROGRAM",
@@ -34,12 +35,27 @@ A Go main package, a directory or an import path, is compiled with the go
 command of PATH. The same source makes the same image everywhere. By default a
 Go program has 64 MiB of heap and 32 threads.
 
+With --runtime it is the runtime that serves modules over attested TLS, as eos
+run then starts it: that of eos itself or, if a PROGRAM is named, a Go package
+that calls boot.Main with modules of its own.
+
   eos build app.elf
+  eos build --runtime -o base.sgxs
   eos build --heap-size 256MiB --threads 8 -o app.sgxs target/debug/app
   eos build ./cmd/app -o app.sgxs
   eos build --env TZ=UTC --heap-size 256MiB example.com/mod/cmd/app`,
-		Args: positional(1, "PROGRAM"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if rt && len(args) == 0 {
+				return nil
+			}
+			return positional(1, "PROGRAM")(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if rt {
+				return buildRuntime(cmd, u, args, output, fromgo.Options{
+					HeapSize: uint64(heap), Threads: o.Threads, Debug: o.Debug, Unsized: o.Unsized,
+				}, &g, asJSON)
+			}
 			if isGoPackage(args[0]) {
 				return buildGo(cmd, u, args[0], output, fromgo.Options{
 					HeapSize: uint64(heap), Threads: o.Threads, Debug: o.Debug, Unsized: o.Unsized,
@@ -73,6 +89,7 @@ Go program has 64 MiB of heap and 32 threads.
 	fl.Uint32Var(&o.SSAFrameSize, "ssaframesize", o.SSAFrameSize, "`PAGES` of an SSA frame")
 	fl.BoolVarP(&o.Debug, "debug", "d", false, "tell the program that it may print panics to the debug buffer")
 	fl.BoolVar(&o.Library, "library", false, "a library enclave: every thread is an entry point (experimental)")
+	fl.BoolVar(&rt, "runtime", false, "the runtime, or a Go package that is one")
 	fl.BoolVar(&o.Unsized, "unsized", false, "leave the size open, for eos append")
 	g.add(cmd)
 	jsonFlag(cmd, &asJSON)

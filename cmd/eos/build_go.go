@@ -98,7 +98,7 @@ func buildGo(cmd *cobra.Command, u *ui, arg, out string, o fromgo.Options, g *go
 			return err
 		}
 	}
-	img, err := makeGoImage(out, g.elf, o)
+	img, err := makeGoImage(out, g.elf, func(ctx context.Context) (*fromgo.Built, error) { return fromgo.Prepare(ctx, o) })
 	if err != nil {
 		return goError(u, err)
 	}
@@ -110,10 +110,10 @@ func buildGo(cmd *cobra.Command, u *ui, arg, out string, o fromgo.Options, g *go
 
 // makeGoImage writes the image, and the program if elf is not empty. The go
 // command and all temporary files end with an interrupt.
-func makeGoImage(out, elf string, o fromgo.Options) (img *fromgo.Image, err error) {
+func makeGoImage(out, elf string, prepare func(context.Context) (*fromgo.Built, error)) (img *fromgo.Image, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b, err := fromgo.Prepare(ctx, o)
+	b, err := prepare(ctx)
 	if err != nil {
 		return nil, err
 	}

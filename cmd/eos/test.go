@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,7 +94,7 @@ func runTests(u *ui, pkg string, args []string, o fromgo.Options, f runFlags) er
 	}
 	defer os.RemoveAll(dir)
 	image := filepath.Join(dir, "test.sgxs")
-	if _, err := makeGoImage(image, "", o); err != nil {
+	if _, err := makeGoImage(image, "", func(ctx context.Context) (*fromgo.Built, error) { return fromgo.Prepare(ctx, o) }); err != nil {
 		return goError(u, err)
 	}
 	return runEnclave(u, image, args, f)

@@ -23,6 +23,7 @@ type Info struct {
 	CodeSize uint64   `json:"code_size,omitempty"`
 	Threads  uint32   `json:"threads"`
 	Debug    bool     `json:"debug,omitempty"`
+	Runtime  bool     `json:"runtime,omitempty"` // it is a runtime: it has RuntimeMain, and eos run configures it
 }
 
 // Module is a module in a program.
@@ -43,6 +44,9 @@ func newInfo(elf io.ReaderAt, o *Options, version string) ([]byte, *Info, error)
 	info := &Info{
 		Format: infoFormat, ABI: wall.ABI, Package: b.Path, Go: version, Module: newModule(&b.Main),
 		HeapSize: o.HeapSize, CodeSize: o.CodeSize, Threads: o.Threads, Debug: o.Debug,
+	}
+	if info.Runtime, err = hasFunction(elf, RuntimeMain); err != nil {
+		return nil, nil, err
 	}
 	for _, d := range b.Deps {
 		info.Deps = append(info.Deps, *newModule(d))
