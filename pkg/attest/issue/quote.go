@@ -35,6 +35,7 @@ type Signer struct {
 	QEReport       sgx.ReportBody // REPORTDATA as Binding has it
 	AuthData       []byte
 	PCK            *ecdsa.PrivateKey
+	qeSignature    []byte // Certify's
 	CertType       uint16 // CertChain
 	CertData       []byte
 }
@@ -131,13 +132,25 @@ func (s *Signer) signedKey(signed []byte) ([]byte, error) {
 	return append(sig, key...), err
 }
 
+// Certify signs the QE report once for all quotes to come, as a PCE does; without
+// it each quote has a signature of its own. QEReport and PCK must not change any
+// more.
+func (s *Signer) Certify() (err error) {
+	b, _ := s.QEReport.AppendBinary(nil)
+	s.qeSignature, err = signRaw(s.PCK, b)
+	return err
+}
+
 // certifiedQE is the QE report, its signature, the authentication data and the
 // certification data.
 func (s *Signer) certifiedQE() ([]byte, error) {
 	b, _ := s.QEReport.AppendBinary(nil)
-	sig, err := signRaw(s.PCK, b)
-	if err != nil {
-		return nil, err
+	sig := s.qeSignature
+	if sig == nil {
+		var err error
+		if sig, err = signRaw(s.PCK, b); err != nil {
+			return nil, err
+		}
 	}
 	b = append(b, sig...)
 	b = le.AppendUint16(b, uint16(len(s.AuthData)))
