@@ -1,0 +1,70 @@
+package ratls
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"slices"
+
+	"github.com/enclaveos/eos/pkg/attest"
+)
+
+// Proof is what an enclave at the other end must have proven, and has proven. The
+// package's documentation tells what each means.
+type Proof int
+
+const (
+	// ProofSession is evidence for this very session; evidence in the leaf, if there
+	// is some, has been checked too.
+	ProofSession Proof = iota
+	// ProofLeaf is evidence in the leaf: about the server's key, and not the session.
+	ProofLeaf
+)
+
+func (p Proof) String() string {
+	switch p {
+	case ProofSession:
+		return "session"
+	case ProofLeaf:
+		return "leaf"
+	}
+	return "unknown"
+}
+
+// Peer is an enclave at the other end of a connection, verified and appraised. Only a
+// check makes one: a Peer of your own says nothing.
+type Peer struct {
+	cert   *x509.Certificate
+	chain  []*x509.Certificate
+	result *attest.Result
+	proof  Proof
+}
+
+// Proof is what has been proven.
+func (p *Peer) Proof() Proof { return p.proof }
+
+// Result is what was found out about the evidence. It must not be changed.
+func (p *Peer) Result() *attest.Result { return p.result }
+
+// Certificate is the leaf. It must not be changed.
+func (p *Peer) Certificate() *x509.Certificate { return p.cert }
+
+// Chain is the leaf and what was sent with it. It must not be changed.
+func (p *Peer) Chain() []*x509.Certificate { return slices.Clone(p.chain) }
+
+// Extensions are the peer's claims: all extensions below Arc.
+func (p *Peer) Extensions() []Extension {
+	if p.cert == nil {
+		return nil
+	}
+	return claims(p.cert)
+}
+
+// Extension is the raw value of a claim.
+func (p *Peer) Extension(id asn1.ObjectIdentifier) ([]byte, bool) {
+	for _, e := range p.Extensions() {
+		if e.OID.Equal(id) {
+			return slices.Clone(e.Value), true
+		}
+	}
+	return nil, false
+}
