@@ -62,7 +62,7 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 		config: o.Config, modules: o.Modules, payload: o.Payload, log: o.Log, started: time.Now(), stop: func() {},
 	}
 	var err error
-	if r.operator, err = o.Config.OperatorHash(); err != nil {
+	if r.operator, err = start.ParseOperator(o.Config.Operator); err != nil {
 		return nil, err
 	}
 	for i, m := range r.modules {

@@ -40,7 +40,7 @@ const LeafPerConnection = "per-connection"
 // The shortest and the longest life of a shared leaf.
 const (
 	MinLeaf = time.Minute
-	MaxLeaf = 30 * 24 * time.Hour
+	MaxLeaf = 24 * time.Hour
 )
 
 // Config is the document.
@@ -53,10 +53,10 @@ type Config struct {
 	Operator string `json:"operator,omitempty"` // SHA-256 of the operator's token, hex; taken at the first start
 }
 
-// CA is an intermediary CA.
+// CA is an intermediary CA, as PEM.
 type CA struct {
-	Chain [][]byte `json:"chain"` // DER certificates, the intermediary's first
-	Key   []byte   `json:"key"`   // PKCS#8
+	Chain string `json:"chain"` // certificates, the intermediary's first
+	Key   string `json:"key"`
 }
 
 // Append appends the document.
@@ -126,12 +126,10 @@ func (c *Config) check() error {
 	if err := CheckEvidence(c.Evidence); err != nil {
 		return err
 	}
-	if c.Operator != "" {
-		if _, err := c.OperatorHash(); err != nil {
-			return err
-		}
+	if _, err := ParseOperator(c.Operator); err != nil {
+		return err
 	}
-	if c.CA != nil && (len(c.CA.Key) == 0 || len(c.CA.Chain) == 0 || slices.ContainsFunc(c.CA.Chain, func(der []byte) bool { return len(der) == 0 })) {
+	if c.CA != nil && (c.CA.Key == "" || c.CA.Chain == "") {
 		return errors.New("a CA without certificate or key")
 	}
 	return nil
@@ -151,15 +149,15 @@ func checkListen(addr string) error {
 	return nil
 }
 
-// ParseLeaf returns how long a leaf is shared: 0 for LeafPerConnection, else whole
-// minutes between MinLeaf and MaxLeaf.
+// ParseLeaf returns how long a leaf is shared: 0 for LeafPerConnection, else from
+// MinLeaf to MaxLeaf.
 func ParseLeaf(s string) (time.Duration, error) {
 	if s == LeafPerConnection {
 		return 0, nil
 	}
 	d, err := time.ParseDuration(s)
-	if err != nil || d < MinLeaf || d > MaxLeaf || d%time.Minute != 0 {
-		return 0, fmt.Errorf("%q is neither %s nor a time in whole minutes, from 1m to 720h", s, LeafPerConnection)
+	if err != nil || d < MinLeaf || d > MaxLeaf {
+		return 0, fmt.Errorf("%q is neither %s nor a time from 1m to 24h", s, LeafPerConnection)
 	}
 	return d, nil
 }
@@ -173,14 +171,14 @@ func CheckEvidence(s string) error {
 	return nil
 }
 
-// OperatorHash returns c.Operator as bytes; nil if there is none.
-func (c *Config) OperatorHash() ([]byte, error) {
-	if c.Operator == "" {
+// ParseOperator returns the bytes of a value of Config.Operator; nil for none.
+func ParseOperator(s string) ([]byte, error) {
+	if s == "" {
 		return nil, nil
 	}
-	h, err := hex.DecodeString(c.Operator)
-	if err != nil || len(h) != 32 || hex.EncodeToString(h) != c.Operator {
-		return nil, errors.New("the hash of the operator's token is not 64 lower-case hex digits")
+	h, err := hex.DecodeString(s)
+	if err != nil || len(h) != 32 || hex.EncodeToString(h) != s {
+		return nil, errors.New("the hash of an operator's token is 64 lower-case hex digits")
 	}
 	return h, nil
 }
