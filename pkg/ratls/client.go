@@ -148,7 +148,7 @@ func (c *Client) handshake(ctx context.Context, raw net.Conn, host string) (*tls
 			err = errors.Join(err, ctx.Err())
 		}
 		if err != nil {
-			return nil, &RefusedError{peer.cert, result, err}
+			return nil, &RefusedError{peer.chain, result, err}
 		}
 		if err := t.SetDeadline(time.Time{}); err != nil {
 			return nil, fmt.Errorf("ratls: %w", err)
@@ -156,7 +156,7 @@ func (c *Client) handshake(ctx context.Context, raw net.Conn, host string) (*tls
 		peer.result, peer.proof = result, ProofSession
 	}
 	if peer.result == nil {
-		return nil, &RefusedError{peer.cert, nil, errors.New("nothing was proven")}
+		return nil, &RefusedError{peer.chain, nil, errors.New("nothing was proven")}
 	}
 	under.peer = peer
 	return t, nil
@@ -198,7 +198,7 @@ func (c *Client) checkServer(ctx context.Context, s *tls.ConnectionState, host s
 	leaf := s.PeerCertificates[0]
 	if c.cfg.Trust.CAs != nil {
 		if err := leaf.VerifyHostname(host); err != nil {
-			return nil, &RefusedError{leaf, nil, &attest.Error{Step: StepChain, What: "the certificate is for another name", Err: err}}
+			return nil, &RefusedError{s.PeerCertificates, nil, &attest.Error{Step: StepChain, What: "the certificate is for another name", Err: err}}
 		}
 	}
 	r, err := c.cfg.Trust.checkLeaf(ctx, s.PeerCertificates, serverLeg)
@@ -206,10 +206,7 @@ func (c *Client) checkServer(ctx context.Context, s *tls.ConnectionState, host s
 		return r, err
 	}
 	if r == nil && c.cfg.Proof == ProofLeaf {
-		return nil, &RefusedError{leaf, nil, &attest.Error{
-			Step: StepEvidence, What: "the certificate has no evidence", Want: OIDQuote.String() + " (" + OIDName(OIDQuote) + ")",
-			Hint: "the server may offer the session step, which is what is asked for by default",
-		}}
+		return nil, &RefusedError{s.PeerCertificates, nil, errNoEvidence()}
 	}
 	return r, nil
 }
@@ -227,10 +224,11 @@ func (c *Client) TLSConfig(serverName string) (*tls.Config, error) {
 	return c.tlsConfig(context.Background(), serverName, func(*attest.Result) {}, func(*leaf) {}), nil
 }
 
-// VerifyLeaf checks a certificate at rest, with the chain that came with it, as a client
-// does that is content with ProofLeaf: nothing is known about any session, and the
-// claims in it are statements of its CA.
-func (t *Trust) VerifyLeaf(ctx context.Context, chain []*x509.Certificate) (*attest.Result, error) {
+// VerifyCertificate checks a certificate at rest, with the chain that came with it. What
+// it finds is ProofCertificate: an enclave that is accepted made the key, and the claims
+// are statements of the certificate's CA. The error is a *RefusedError if it is not so,
+// and names the form of evidence that is not ours.
+func VerifyCertificate(ctx context.Context, chain []*x509.Certificate, t Trust) (*Peer, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
@@ -238,8 +236,18 @@ func (t *Trust) VerifyLeaf(ctx context.Context, chain []*x509.Certificate) (*att
 		return nil, errors.New("ratls: no certificate")
 	}
 	r, err := t.checkLeaf(ctx, chain, serverLeg)
-	if err == nil && r == nil {
-		err = &RefusedError{chain[0], nil, &attest.Error{Step: StepEvidence, What: "the certificate has no evidence", Want: OIDQuote.String() + " (" + OIDName(OIDQuote) + ")"}}
+	if err != nil {
+		return nil, err
 	}
-	return r, err
+	if r == nil {
+		return nil, &RefusedError{chain, nil, errNoEvidence()}
+	}
+	return &Peer{chain[0], chain, r, ProofCertificate}, nil
+}
+
+func errNoEvidence() error {
+	return &attest.Error{
+		Step: StepEvidence, What: "the certificate has no evidence", Want: OIDQuote.String() + " (" + OIDName(OIDQuote) + ")",
+		Hint: "the server may offer the session step, which is what a client asks for by default",
+	}
 }

@@ -18,6 +18,9 @@ const (
 	ProofSession Proof = iota
 	// ProofLeaf is evidence in the leaf: about the server's key, and not the session.
 	ProofLeaf
+	// ProofCertificate is evidence in a certificate at rest: whoever showed it need
+	// not have its key. VerifyCertificate gives it; a client cannot ask for it.
+	ProofCertificate
 )
 
 func (p Proof) String() string {
@@ -26,6 +29,8 @@ func (p Proof) String() string {
 		return "session"
 	case ProofLeaf:
 		return "leaf"
+	case ProofCertificate:
+		return "certificate"
 	}
 	return "unknown"
 }
@@ -51,17 +56,17 @@ func (p *Peer) Certificate() *x509.Certificate { return p.cert }
 // Chain is the leaf and what was sent with it. It must not be changed.
 func (p *Peer) Chain() []*x509.Certificate { return slices.Clone(p.chain) }
 
-// Extensions are the peer's claims: all extensions below Arc.
-func (p *Peer) Extensions() []Extension {
+// Claims are what the peer says of its configuration: all extensions below Arc.
+func (p *Peer) Claims() []Extension {
 	if p.cert == nil {
 		return nil
 	}
 	return claims(p.cert)
 }
 
-// Extension is the raw value of a claim.
-func (p *Peer) Extension(id asn1.ObjectIdentifier) ([]byte, bool) {
-	for _, e := range p.Extensions() {
+// Claim is the raw value of one of them.
+func (p *Peer) Claim(id asn1.ObjectIdentifier) ([]byte, bool) {
+	for _, e := range p.Claims() {
 		if e.OID.Equal(id) {
 			return slices.Clone(e.Value), true
 		}

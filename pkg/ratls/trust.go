@@ -74,9 +74,9 @@ func (t *Trust) maxAge() time.Duration {
 // RefusedError is why a peer was not accepted. Err has the step; it is an *attest.Error
 // for all but failures of the network.
 type RefusedError struct {
-	Certificate *x509.Certificate // what the peer showed; nil if nothing
-	Result      *attest.Result    // what was found out about its evidence; nil if there was none
-	Err         error
+	Chain  []*x509.Certificate // what the peer showed, leaf first; nil if nothing
+	Result *attest.Result      // what was found out about its evidence; nil if there was none
+	Err    error
 }
 
 func (e *RefusedError) Error() string { return "ratls: peer refused: " + e.Err.Error() }
@@ -130,7 +130,7 @@ const (
 func (t *Trust) checkLeaf(ctx context.Context, chain []*x509.Certificate, which leg) (*attest.Result, error) {
 	leaf, now := chain[0], t.now()
 	refused := func(r *attest.Result, err error) (*attest.Result, error) {
-		return r, &RefusedError{leaf, r, err}
+		return r, &RefusedError{chain, r, err}
 	}
 	if now.Add(clockSkew).Before(leaf.NotBefore) || now.After(leaf.NotAfter.Add(clockSkew)) {
 		return refused(nil, &attest.Error{
