@@ -6,46 +6,51 @@ import (
 )
 
 // Result is what a Verifier found out. On refusal it keeps the facts that
-// were established; only a Result of a verification without failure can be
+// were established; only the Result of a verification without failure can be
 // appraised.
 type Result struct {
 	Time     time.Time // the clock's value that every date was compared with
-	Quote    *Quote    // nil if the bytes are no quote
+	Quote    *Quote    // nil if the bytes are no quote; nothing in it is true unless the steps say so
 	Passed   []Step    // steps that held, in order
-	Failures []*Error  // what did not hold, in order; the first is what Verify returned
+	Failures []*Error  // steps that did not hold, in order; Verify returned the first
 
-	Root       string              // name of the pinned root that the chain ends in
-	PCK        *PCKExtensions      // nil unless the chain holds
-	Chain      []*x509.Certificate // PCK leaf, CA, root; nil unless the chain holds
+	// Of a chain whose signatures lead to a pinned root.
+	Root  string              // name of the root
+	Chain []*x509.Certificate // PCK leaf, CA, root
+	PCK   *PCKExtensions
+
 	Collateral CollateralFacts
 
-	// Status is Unknown unless every step passed.
+	// Status is what Intel's rules make of the three statuses below. It is
+	// Unknown unless every step passed, or Revoked if the only failure is
+	// that a level is revoked.
 	Status     TCBStatus
-	Advisories []string // of the matched levels of platform, QE and TDX module
+	Advisories []string // of the matched levels below, each once
 
-	Platform *PlatformFacts // nil unless TCB info holds and a level matched
-	QE       *EnclaveFacts  // nil unless the QE identity holds and a level matched
-	Module   *EnclaveFacts  // TDX only: the TDX module
+	Platform *PlatformFacts // set if TCB info is signed and of this platform, and a level matched
+	QE       *EnclaveFacts  // set if QE identity and QE report are signed and go together, and a level matched
+	Module   *EnclaveFacts  // TDX with versioned modules only: set if the module is known and a level matched
 
 	verified bool
 }
 
-// CollateralFacts are the dates and numbers of the collateral used; zero
-// where a document could not be read.
+// CollateralFacts are the dates and numbers of the collateral; zero where a
+// document's signature did not hold.
 type CollateralFacts struct {
 	TCBInfo, QEIdentity         Validity
 	PCKCRL, RootCRL             Validity
 	TCBEvaluation, QEEvaluation uint32    // tcbEvaluationDataNumber
 	Expires                     time.Time // the first of all dates, certificates included
+	ExpiresFirst                string    // what that date is of
 }
 
-// Validity is when a document was issued and when it ends.
+// Validity is when a document was issued and until when it holds.
 type Validity struct{ Issued, Expires time.Time }
 
 // PlatformFacts tell how far behind a platform is.
 type PlatformFacts struct {
 	Matched, Newest TCBLevel
-	Index, Levels   int // Matched is number Index of Levels, 0 is the newest
+	Index, Levels   int // Matched is number Index of Levels; 0 is the newest
 }
 
 // EnclaveFacts tell the same of a quoting enclave or a TDX module.
