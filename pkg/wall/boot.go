@@ -19,7 +19,7 @@ func (b *Boot) fields() [BootSize / 8]*uint64 {
 	return [...]*uint64{
 		&b.Magic, &b.Base, &b.Size, &b.Entry, &b.Blocks, &b.Threads, &b.StackLo, &b.StackHi, &b.MetaLo, &b.MetaHi, &b.HeapLo, &b.HeapHi, &b.HeapEnd,
 		&b.CodeLo, &b.CodeHi, &b.Env, &b.EnvLen, &b.Info, &b.InfoLen, &b.Flags, &b.TextLo, &b.TextHi, &b.ZeroLo, &b.ZeroHi,
-		&b.Files, &b.FilesLen,
+		&b.Files, &b.FilesLen, &b.Payload,
 	}
 }
 
@@ -107,6 +107,12 @@ func (b *Boot) fault() string {
 	}
 	if b.FilesLen != 0 && (b.Files < at || b.Files > end || b.FilesLen > end-b.Files || b.FilesLen < 16+FileEntrySize) {
 		return "file tree is misplaced"
+	}
+	if b.FilesLen != 0 {
+		at = b.Files + b.FilesLen
+	}
+	if b.Payload != 0 && (b.Payload < at || b.Payload > end || b.Payload&0xfff != 0) {
+		return "payload is misplaced"
 	}
 	if b.Entry < b.TextLo || b.Entry >= b.TextHi {
 		return "the entry is not in the code"

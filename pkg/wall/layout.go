@@ -54,11 +54,16 @@ const MaxThreads = 64
 //	160  8  the Go symbol runtime.text, absolute   168  8  runtime.etext
 //	176  8  zero data, low end      184 8  high end   (not measured; the kernel clears it)
 //	192  8  file tree: absolute address   200  8  its length, 0 if there is none
+//	208  8  payload: absolute address, 0 if the image takes none
 //
 // env and info lie in the pages behind the boot page, R--, measured. So does the
 // file tree, behind everything else. It is: u64 number of entries, u64 index of
 // the working directory, the entries, and what they refer to. The first entry is
 // the root, each other comes after its directory. Indices count from 1.
+//
+// An image that takes a payload is made without one and with its size open. The
+// payload is appended behind its last page: PayloadHeader bytes, then the payload,
+// then zeros to the end of its last page. These pages are R--, measured.
 type Boot struct {
 	Magic             uint64
 	Base, Size, Entry uint64
@@ -74,6 +79,7 @@ type Boot struct {
 	TextLo, TextHi    uint64
 	ZeroLo, ZeroHi    uint64
 	Files, FilesLen   uint64
+	Payload           uint64
 }
 
 // FileEntry is a file or directory of the tree. Name and Data are offsets from the
@@ -92,4 +98,11 @@ const FileEntrySize = 48
 const BootMagic = 0x31544f4f42534f45
 
 // BootSize is the size of Boot in bytes.
-const BootSize = 208
+const BootSize = 216
+
+// PayloadHeader is the size of what stands before a payload: PayloadMagic and the
+// payload's length, eight bytes each.
+const PayloadHeader = 16
+
+// PayloadMagic is "EOSPAYLD", little-endian.
+const PayloadMagic = 0x444c594150534f45

@@ -208,6 +208,8 @@ func (d *Description) RegionName(off uint64, flags sgx.SecInfoFlags) string {
 	switch {
 	case off == wall.BootOff:
 		return RegionBoot.String()
+	case b.Payload != 0 && addr >= b.Payload:
+		return RegionPayload.String()
 	case b.FilesLen != 0 && addr >= b.Files && addr-b.Files < pageUp(b.FilesLen):
 		return RegionFiles.String()
 	case addr >= b.CodeHi:

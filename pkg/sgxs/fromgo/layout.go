@@ -26,6 +26,7 @@ const (
 	RegionExec
 	RegionFiles
 	RegionEnd
+	RegionPayload
 )
 
 var regionNames = [...]string{
@@ -107,10 +108,13 @@ func layOut(p *program, o *Options, env, info, tree []byte) (*Layout, error) {
 		b.Files, b.FilesLen = b.CodeHi, uint64(len(tree))
 		l.add(RegionFiles, b.Files-wall.Base, pageUp(b.FilesLen), sgx.SecInfoREGR, tree)
 	}
-	if o.Unsized {
+	if o.Unsized || o.Payload {
 		// What is appended starts behind the last page: not amid the heap's
 		// addresses.
-		l.add(RegionEnd, b.CodeHi-wall.Base, pageSize, sgx.SecInfoREGR, make([]byte, 1))
+		l.add(RegionEnd, max(b.CodeHi-wall.Base, l.End), pageSize, sgx.SecInfoREGR, make([]byte, 1))
+		if o.Payload {
+			b.Payload = wall.Base + l.End
+		}
 	} else {
 		l.Size = nextPowerOfTwo(max(b.CodeHi-wall.Base, l.End))
 		b.Size = l.Size

@@ -23,6 +23,7 @@ type Options struct {
 	Env      []string // the environment, "KEY=value"; part of the measurement. GOMEMLIMIT is added
 	Debug    bool     // the program may tell the host what it panics with
 	Unsized  bool     // leave the size open, for pkg/sgxs's Appender
+	Payload  bool     // the program has a payload, which is appended to the image: its size is open
 	Test     bool     // Package is any package: build the program of its tests, as "go test -c"
 }
 

@@ -1,0 +1,3 @@
+module github.com/enclaveos/eos/sdk/go
+
+go 1.24
