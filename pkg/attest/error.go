@@ -24,6 +24,7 @@ const (
 	StepCollateralAge  Step = "collateral-age"  // still valid, yet older than the caller allows
 	StepTDXModule      Step = "tdx-module"      // the TDX module is one that TCB info describes
 	StepTCBLevel       Step = "tcb-level"       // no TCB level matches, or the level is revoked
+	StepBinding        Step = "binding"         // the quote's report data does not bind the key it came with
 
 	StepPolicy           Step = "policy"            // the policy itself accepts nothing
 	StepPolicyTEE        Step = "policy-tee"        // SGX or TDX not accepted
