@@ -20,11 +20,12 @@ func buildCmd(u *ui) *cobra.Command {
 		heap   = sizeFlag(32 << 20)
 		stack  = sizeFlag(128 << 10)
 		g      goFlags
+		w      wasmFlags
 		rt     bool
 	)
 	cmd := &cobra.Command{
-		Use:   "build [FLAGS] PROGRAM",
-		Short: "make an enclave image of an ELF program or a Go package",
+		Use:   "build [FLAGS] PROGRAM...",
+		Short: "make an enclave image of WASM modules, an ELF program or a Go package",
 		Long: `Make an enclave image (SGXS) and print its MRENCLAVE.
 
 An ELF program of the target x86_64-fortanix-unknown-sgx is converted, by
@@ -35,22 +36,38 @@ A Go main package, a directory or an import path, is compiled with the go
 command of PATH. The same source makes the same image everywhere. By default a
 Go program has 64 MiB of heap and 32 threads.
 
+WASM modules go, with a manifest that says what each may do, behind the runtime
+of eos: all of it is measured. Each is an app with the name of its file. Without
+--manifest they get the defaults: the store, keys and random numbers, no network,
+callable by everybody. A module compressed with zstd stays so in the image.
+
 With --runtime it is the runtime that serves modules over attested TLS, as eos
 run then starts it: that of eos itself or, if a PROGRAM is named, a Go package
 that calls boot.Main with modules of its own.
 
-  eos build app.elf
+  eos build app.wasm
+  eos build -m eos.toml -o apps.sgxs
+  eos build --engine interpreter app.wasm more.wasm -o apps.sgxs
   eos build --runtime -o base.sgxs
+  eos build app.elf
   eos build --heap-size 256MiB --threads 8 -o app.sgxs target/debug/app
   eos build ./cmd/app -o app.sgxs
   eos build --env TZ=UTC --heap-size 256MiB example.com/mod/cmd/app`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if rt && len(args) == 0 {
+			if len(args) == 0 && (rt || w.manifest != "") || len(args) > 1 && isWASM(args) {
 				return nil
 			}
 			return positional(1, "PROGRAM")(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !rt && (w.manifest != "" || isWASM(args)) {
+				return buildWASM(cmd, u, args, output, fromgo.Options{
+					HeapSize: uint64(heap), Threads: o.Threads, Debug: o.Debug, Unsized: o.Unsized,
+				}, &g, &w, asJSON)
+			}
+			if err := refuseFlags(cmd, wasmOnly, "other programs than WASM modules"); err != nil {
+				return err
+			}
 			if rt {
 				return buildRuntime(cmd, u, args, output, fromgo.Options{
 					HeapSize: uint64(heap), Threads: o.Threads, Debug: o.Debug, Unsized: o.Unsized,
@@ -92,6 +109,7 @@ that calls boot.Main with modules of its own.
 	fl.BoolVar(&rt, "runtime", false, "the runtime, or a Go package that is one")
 	fl.BoolVar(&o.Unsized, "unsized", false, "leave the size open, for eos append")
 	g.add(cmd)
+	w.add(cmd)
 	jsonFlag(cmd, &asJSON)
 	completeFlagFiles(cmd, "output", "sgxs")
 	return cmd
@@ -149,7 +167,7 @@ func openProgram(path string) (*os.File, error) {
 		f.Close()
 		return nil, err
 	}
-	const takes = "eos build takes an ELF program of the target x86_64-fortanix-unknown-sgx, or a Go package"
+	const takes = "eos build takes WASM modules, an ELF program of the target x86_64-fortanix-unknown-sgx, or a Go package"
 	switch {
 	case !fi.Mode().IsRegular():
 		return refuse(withHint(fmt.Errorf("%s is not a regular file", path), takes))
@@ -160,8 +178,6 @@ func openProgram(path string) (*os.File, error) {
 		return refuse(err)
 	}
 	switch kind := kindOf(head[:n]); kind {
-	case kindWASM:
-		return refuse(withHint(fmt.Errorf("%s is a WASM module: this version of eos does not build those", path), takes))
 	case kindImage:
 		return refuse(withHint(fmt.Errorf("%s is an enclave image already", path), "eos sign signs it, eos append adds to it"))
 	}

@@ -32,8 +32,8 @@ func (g *goFlags) add(cmd *cobra.Command) {
 
 func (g *goFlags) addMemory(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.Var(&g.code, "code-size", "Go: memory that can be written and executed, for compilers inside")
-	fl.StringArrayVarP(&g.env, "env", "e", nil, "Go: a `KEY=VALUE` of the program's environment; repeat it for more")
+	fl.Var(&g.code, "code-size", "Go, WASM: memory that can be written and executed, for compilers inside")
+	fl.StringArrayVarP(&g.env, "env", "e", nil, "Go, WASM: a `KEY=VALUE` of the program's environment; repeat it for more")
 }
 
 // Flags that are for one kind of program only.

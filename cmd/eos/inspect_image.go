@@ -55,18 +55,28 @@ func inspectImage(u *ui, path string, in io.Reader, f inspectFlags) error {
 		nameRegions(info, d)
 		program = newGoImage(d)
 	}
+	apps, err := readApps(path)
+	if err != nil {
+		return where(path, err)
+	}
 	if f.json {
 		return u.json(struct {
 			*imageInfo
-			Go      *goImage `json:"go,omitempty"`
-			Symbols []symbol `json:"symbols,omitempty"`
-		}{info, program, symbols})
+			Go      *goImage   `json:"go,omitempty"`
+			Apps    *imageApps `json:"payload,omitempty"`
+			Symbols []symbol   `json:"symbols,omitempty"`
+		}{info, program, apps, symbols})
 	}
 	if d != nil {
 		info = foldThreads(info, d)
 	}
 	if err := printImage(u, path, info); err != nil {
 		return err
+	}
+	if apps != nil {
+		if err := printImageApps(u, apps); err != nil {
+			return err
+		}
 	}
 	if program != nil {
 		if err := printGoImage(u, program); err != nil {

@@ -208,8 +208,8 @@ func (d *Description) RegionName(off uint64, flags sgx.SecInfoFlags) string {
 	switch {
 	case off == wall.BootOff:
 		return RegionBoot.String()
-	case b.Payload != 0 && addr >= b.Payload:
-		return RegionPayload.String()
+	case b.Payload != 0 && addr+sgx.PageSize >= b.Payload:
+		return RegionPayload.String() // and the end, which has the same permissions
 	case b.FilesLen != 0 && addr >= b.Files && addr-b.Files < pageUp(b.FilesLen):
 		return RegionFiles.String()
 	case addr >= b.CodeHi:
