@@ -11,6 +11,7 @@
 //
 //	core.ca_cert              the intermediary CA, DER
 //	core.evidence             where the quote is: "leaf", "session" or "both-by-sni"
+//	core.hosts                the names in the platform's certificate, joined by commas
 //	core.leaf                 "per-connection", or how long a leaf is shared
 //	core.modules              the modules in their order, joined by commas
 //	core.operator             SHA-256 of the operator's token in hex; absent: there is none

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/enclaveos/eos/pkg/runtime/module"
+	"github.com/enclaveos/eos/pkg/runtime/quoting"
+	"github.com/enclaveos/eos/pkg/runtime/rpc"
 	"github.com/enclaveos/eos/pkg/wall/start"
 )
 
@@ -36,7 +38,16 @@ func run(log *slog.Logger, args []string, modules []module.Module) error {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer cancel()
-	r, err := New(ctx, Options{Config: config, Modules: modules, Log: log})
+	host, err := rpc.Open()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	q := quoting.New(host)
+	r, err := New(ctx, Options{
+		Config: config, Modules: modules, Sealed: Sealed{First: true, Update: func(_ context.Context, f func(map[string][]byte) error) error { return f(map[string][]byte{}) }},
+		Quoter: q, Collateral: q.Collateral, RPC: host, Log: log,
+	})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package boot
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net/http"
@@ -8,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/enclaveos/eos/pkg/ratls"
 	"github.com/enclaveos/eos/pkg/runtime/module"
+	"github.com/enclaveos/eos/pkg/wall/start"
 )
 
 // maxData bounds the body of POST /data, maxAdmin those of the operator.
@@ -33,9 +37,11 @@ func (r *Runtime) routes() []route {
 		{"GET", "/metrics", module.Monitor, r.metrics},
 		{"POST", "/data", module.Anyone, r.data},
 		{"PUT", "/attestation-servers", module.Manager, r.putServers},
+		{"PUT", "/ca", module.Manager, r.putCA},
 		{"POST", "/shutdown", module.Manager, r.shutdown},
 		{"GET", "/.well-known/eos/config", module.Anyone, r.configManifest},
 		{"GET", "/.well-known/eos/config/{name}", module.Anyone, r.configProof},
+		{"GET", "/.well-known/eos/collateral", module.Anyone, r.getCollateral},
 	}
 }
 
@@ -125,7 +131,7 @@ func (r *Runtime) uptime() int64 { return int64(time.Since(r.started) / time.Sec
 // metrics has upstream's names; what no module counts is 0.
 func (r *Runtime) metrics(w http.ResponseWriter, _ *http.Request) {
 	all := map[string]any{
-		"connections_total": r.connections(), "frames_total": r.requests.Load(), "uptime_seconds": r.uptime(),
+		"connections_total": r.accepted.Load(), "frames_total": r.requests.Load(), "uptime_seconds": r.uptime(),
 		"wasm_calls_total": 0, "secrets_stored_total": 0, "secrets_retrieved_total": 0, "attestation_verifications_total": 0,
 		"wasm_app_metrics": []any{}, "api_fees": []any{},
 	}
@@ -181,18 +187,53 @@ func (r *Runtime) putServers(w http.ResponseWriter, req *http.Request) {
 			err = &module.Error{Message: bad.Error()}
 		}
 	}
-	var hash string
 	if err == nil {
-		hash, err = r.setServers(ask.Servers)
+		err = r.setServers(req.Context(), ask.Servers)
 	}
 	if err != nil {
 		r.failWith(w, req, err)
 		return
 	}
+	hash := sha256.Sum256(serversText(ask.Servers))
 	answer(w, http.StatusOK, struct {
 		Count int    `json:"server_count"`
 		Hash  string `json:"hash"`
-	}{len(ask.Servers), hash})
+	}{len(ask.Servers), hex.EncodeToString(hash[:])})
+}
+
+// putCA takes a new intermediary CA: rotation.
+func (r *Runtime) putCA(w http.ResponseWriter, req *http.Request) {
+	var ask start.CA
+	err := readJSON(w, req, maxAdmin, &ask)
+	var ca *ratls.CA
+	if err == nil {
+		var bad error
+		if ca, bad = ratls.ParseCA([]byte(ask.Chain), []byte(ask.Key)); bad != nil {
+			err = &module.Error{Message: bad.Error()}
+		}
+	}
+	if err == nil {
+		err = r.setCA(req.Context(), ca)
+	}
+	if err != nil {
+		r.failWith(w, req, err)
+		return
+	}
+	hash := ca.Hash()
+	r.log.Info("the operator has replaced the CA", "sha256", hex.EncodeToString(hash[:]))
+	answer(w, http.StatusOK, map[string]string{"ca_cert_sha256": hex.EncodeToString(hash[:])})
+}
+
+// getCollateral passes on what the host has of the collateral of our quotes. Whoever
+// takes it checks its signatures.
+func (r *Runtime) getCollateral(w http.ResponseWriter, req *http.Request) {
+	b, err := r.collateral(req.Context())
+	if err != nil {
+		r.log.Warn("no collateral", "error", err)
+		fail(w, http.StatusServiceUnavailable, "the host has no collateral")
+		return
+	}
+	answerBytes(w, http.StatusOK, "application/json", b)
 }
 
 func (r *Runtime) shutdown(w http.ResponseWriter, _ *http.Request) {

@@ -2,46 +2,50 @@ package boot
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/enclaveos/eos/pkg/ratls"
+	"github.com/enclaveos/eos/pkg/runtime/ingress"
 	"github.com/enclaveos/eos/pkg/runtime/measure"
 	"github.com/enclaveos/eos/pkg/runtime/module"
+	"github.com/enclaveos/eos/pkg/runtime/rpc"
 	"github.com/enclaveos/eos/pkg/wall/start"
 )
 
-// drain is how long requests in progress have once the end has come. The host waits
-// a little longer.
-const drain = 3 * time.Second
+// drain is how long requests in progress, and then modules, have once the end has come.
+// The host waits longer than both.
+const drain = 5 * time.Second
 
 // Options are what a runtime is made of.
 type Options struct {
-	Config  *start.Config
-	Modules []module.Module
-	Payload []byte // nil: none
-	Log     *slog.Logger
+	Config     *start.Config
+	Modules    []module.Module
+	Payload    []byte // nil: none
+	Sealed     Sealed
+	Quoter     ratls.Quoter
+	Collateral func(context.Context) ([]byte, error) // of its quotes, JSON as the host has it
+	RPC        *rpc.Client                           // for the modules
+	Log        *slog.Logger
 }
 
 // Runtime is a runtime that has been brought up.
 type Runtime struct {
-	config  *start.Config
-	modules []module.Module
-	payload []byte
-	log     *slog.Logger
-	started time.Time
-	handler http.Handler
-
-	caCert   []byte
-	operator []byte // SHA-256 of the operator's token; nil: there is none
+	config     *start.Config
+	modules    []module.Module
+	payload    []byte
+	sealed     Sealed
+	collateral func(context.Context) ([]byte, error)
+	log        *slog.Logger
+	started    time.Time
+	attester   *ratls.Attester
+	operator   []byte // SHA-256 of the operator's token; nil: there is none
 
 	tree     atomic.Pointer[measure.Tree]
 	ready    atomic.Bool
@@ -49,8 +53,10 @@ type Runtime struct {
 	accepted atomic.Uint64
 	stop     context.CancelFunc // ends Serve
 
-	mu      sync.Mutex // guards servers and changes of the tree
-	servers []server
+	changing sync.Mutex // one change at a time
+	mu       sync.Mutex // guards what follows
+	ca       *ratls.CA
+	servers  []server
 }
 
 // New brings up a runtime: the modules have been started when it returns.
@@ -59,15 +65,20 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 		return nil, err
 	}
 	r := &Runtime{
-		config: o.Config, modules: o.Modules, payload: o.Payload, log: o.Log, started: time.Now(), stop: func() {},
+		config: o.Config, modules: o.Modules, payload: o.Payload, sealed: o.Sealed, collateral: o.Collateral, log: o.Log,
+		started: time.Now(), stop: func() {},
 	}
-	var err error
-	if r.operator, err = start.ParseOperator(o.Config.Operator); err != nil {
+	if err := r.identify(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.newAttester(o.Quoter); err != nil {
 		return nil, err
 	}
 	for i, m := range r.modules {
 		if s, ok := m.(module.Starter); ok {
-			env := &module.Env{Log: o.Log.With("module", m.Name()), Changed: r.changed}
+			env := &module.Env{
+				Log: o.Log.With("module", m.Name()), Payload: o.Payload, Quoter: o.Quoter, RPC: o.RPC, Changed: r.changed,
+			}
 			if err := s.Start(ctx, env); err != nil {
 				return nil, errors.Join(fmt.Errorf("module %s: %w", m.Name(), err), stopModules(r.modules[:i]))
 			}
@@ -76,8 +87,20 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 	if err := r.changed(); err != nil {
 		return nil, errors.Join(err, stopModules(r.modules))
 	}
-	r.handler = r.newHandler()
 	return r, nil
+}
+
+func (r *Runtime) newAttester(q ratls.Quoter) error {
+	evidence, err := ratls.ParseEvidence(r.config.Evidence)
+	if err != nil {
+		return err
+	}
+	leaf, err := ratls.ParseLeafUse(r.config.Leaf)
+	if err != nil {
+		return err
+	}
+	r.attester, err = ratls.NewAttester(ratls.AttesterConfig{Quoter: q, CA: r.ca, Evidence: evidence, Leaf: leaf, Log: r.log})
+	return err
 }
 
 // stopModules stops them, the last first, whatever becomes of each.
@@ -101,19 +124,27 @@ func (r *Runtime) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.stop = cancel
-	r.ready.Store(true)
-	err := r.serve(ctx, l)
-	r.ready.Store(false)
+	s, err := ingress.New(ingress.Options{Attester: r.attester, Handler: r.newHandler(), Log: r.log, ShutdownTimeout: drain})
+	if err == nil {
+		r.ready.Store(true)
+		err = s.Serve(ctx, &counted{l, &r.accepted})
+		r.ready.Store(false)
+	} else {
+		l.Close()
+	}
 	return errors.Join(err, stopModules(r.modules))
 }
 
-func (r *Runtime) connections() uint64 { return r.accepted.Load() }
+// counted counts connections.
+type counted struct {
+	net.Listener
+	n *atomic.Uint64
+}
 
-// setServers takes a new list of attestation servers, and returns its hash.
-func (r *Runtime) setServers(servers []server) (hash string, err error) {
-	r.mu.Lock()
-	r.servers = servers
-	r.mu.Unlock()
-	sum := sha256.Sum256(serversText(servers))
-	return hex.EncodeToString(sum[:]), r.changed()
+func (l *counted) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.n.Add(1)
+	}
+	return c, err
 }

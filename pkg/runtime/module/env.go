@@ -1,11 +1,24 @@
 package module
 
-import "log/slog"
+import (
+	"log/slog"
+
+	"github.com/enclaveos/eos/pkg/ratls"
+	"github.com/enclaveos/eos/pkg/runtime/rpc"
+)
 
 // Env is what a module has of the runtime, from Start to the end of Stop.
 type Env struct {
 	// Log is the module's. The host reads it: nothing secret belongs into it.
 	Log *slog.Logger
+	// Payload is what is appended to the image, nil if nothing is. It is part of the
+	// measurement, and must not be written to.
+	Payload []byte
+	// Quoter makes quotes of this enclave.
+	Quoter ratls.Quoter
+	// RPC is the channel to the host, which is not to be trusted; nil where there is
+	// none, as in tests.
+	RPC *rpc.Client
 	// Changed says that ConfigLeaves or Extensions now return something else. When
 	// it returns, the root is the new one and connections that begin from then on see
 	// it in their certificate.

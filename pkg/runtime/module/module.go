@@ -22,6 +22,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/enclaveos/eos/pkg/ratls"
 	"github.com/enclaveos/eos/pkg/runtime/measure"
 )
 
@@ -49,6 +50,16 @@ type (
 	// it calls Env.Changed.
 	Configured interface {
 		ConfigLeaves() []measure.Leaf
+	}
+	// A Claimant has claims of its own in the platform's certificate. When they change
+	// it calls Env.Changed.
+	Claimant interface {
+		Extensions() []ratls.Extension
+	}
+	// A Landlord has apps with host names, and so certificates, of their own. When they
+	// change it calls Env.Changed. The platform's claims are added to theirs.
+	Landlord interface {
+		Subjects() []ratls.Subject
 	}
 	// A Starter is started before the first request, in the order of registration,
 	// after every module before it.

@@ -45,12 +45,13 @@ const (
 
 // Config is the document.
 type Config struct {
-	Format   int    `json:"format"`
-	Listen   string `json:"listen"`             // "IP:PORT"
-	Leaf     string `json:"leaf"`               // LeafPerConnection, or how long one is shared, as time.Duration says it
-	Evidence string `json:"evidence"`           // EvidenceLeaf, …
-	CA       *CA    `json:"ca,omitempty"`       // handed over at the first start; nil: the enclave makes its own
-	Operator string `json:"operator,omitempty"` // SHA-256 of the operator's token, hex; taken at the first start
+	Format   int      `json:"format"`
+	Listen   string   `json:"listen"`             // "IP:PORT"
+	Leaf     string   `json:"leaf"`               // LeafPerConnection, or how long one is shared, as time.Duration says it
+	Evidence string   `json:"evidence"`           // EvidenceLeaf, …
+	Hosts    []string `json:"hosts,omitempty"`    // names and addresses in the certificate, beside those of this machine
+	CA       *CA      `json:"ca,omitempty"`       // handed over at the first start; nil: the enclave makes its own
+	Operator string   `json:"operator,omitempty"` // SHA-256 of the operator's token, hex; taken at the first start
 }
 
 // CA is an intermediary CA, as PEM.
@@ -126,6 +127,14 @@ func (c *Config) check() error {
 	if err := CheckEvidence(c.Evidence); err != nil {
 		return err
 	}
+	if len(c.Hosts) > MaxHosts {
+		return fmt.Errorf("%d hosts, at most %d", len(c.Hosts), MaxHosts)
+	}
+	for _, h := range c.Hosts {
+		if err := CheckHost(h); err != nil {
+			return err
+		}
+	}
 	if _, err := ParseOperator(c.Operator); err != nil {
 		return err
 	}
@@ -145,6 +154,27 @@ func checkListen(addr string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("%q is not [IP]:PORT: %w", addr, err)
+	}
+	return nil
+}
+
+// MaxHosts bounds Config.Hosts.
+const MaxHosts = 32
+
+// CheckHost checks an element of Config.Hosts: a DNS name in lower case, or an IP
+// address.
+func CheckHost(h string) error {
+	if ip := net.ParseIP(h); ip != nil && ip.String() == h {
+		return nil
+	}
+	if len(h) > 240 {
+		return fmt.Errorf("%.80q is too long for a host name", h)
+	}
+	for label := range strings.SplitSeq(h, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
+			strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return fmt.Errorf("%.80q is neither a host name in lower case nor an IP address", h)
+		}
 	}
 	return nil
 }

@@ -1,0 +1,126 @@
+package boot
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/enclaveos/eos/pkg/ratls"
+	"github.com/enclaveos/eos/pkg/wall/start"
+)
+
+// The sections of the sealed configuration that are the core's.
+const (
+	sectionCACert   = "ca-cert"             // PEM, the intermediary first
+	sectionCAKey    = "ca-key"              // PEM
+	sectionOperator = "operator"            // SHA-256 of the token
+	sectionServers  = "attestation-servers" // JSON
+)
+
+// Sealed is the sealed configuration: what an enclave has been told once.
+type Sealed struct {
+	// First reports that nothing has been sealed before, as far as the host lets us
+	// know. A host that hides the state gets a new enclave with a CA and an operator
+	// of its choice, which is another one to all who look at those leaves, and
+	// without any data.
+	First    bool
+	Sections map[string][]byte
+	// Update changes the sections and seals them.
+	Update func(ctx context.Context, change func(sections map[string][]byte) error) error
+}
+
+// caName is the name of a CA that the enclave makes for itself.
+const caName = "Enclave OS self-made CA"
+
+// identify takes CA and operator: from the host at the first start, else as they have
+// been sealed. The host may say the same things again, but nothing else.
+func (r *Runtime) identify(ctx context.Context) error {
+	operator, err := start.ParseOperator(r.config.Operator)
+	if err != nil {
+		return err
+	}
+	var given *ratls.CA
+	if c := r.config.CA; c != nil {
+		if given, err = ratls.ParseCA([]byte(c.Chain), []byte(c.Key)); err != nil {
+			return err
+		}
+	}
+	if r.sealed.First {
+		if given == nil {
+			if given, err = ratls.NewSelfMade(caName, time.Now()); err != nil {
+				return err
+			}
+		}
+		r.ca, r.operator = given, operator
+		return r.sealed.Update(ctx, func(s map[string][]byte) error {
+			if operator != nil {
+				s[sectionOperator] = operator
+			}
+			return putCA(s, given)
+		})
+	}
+	s := r.sealed.Sections
+	if r.ca, err = ratls.ParseCA(s[sectionCACert], s[sectionCAKey]); err != nil {
+		return fmt.Errorf("sealed configuration: %w", err)
+	}
+	if h := s[sectionOperator]; h != nil && len(h) != 32 {
+		return errors.New("sealed configuration: the hash of the operator's token is none")
+	}
+	r.operator = s[sectionOperator]
+	if text := s[sectionServers]; text != nil {
+		if err := json.Unmarshal(text, &r.servers); err != nil {
+			return fmt.Errorf("sealed configuration: attestation servers: %w", err)
+		}
+	}
+	switch {
+	case given != nil && given.Hash() != r.ca.Hash():
+		return errors.New("this enclave has a CA from its first start, and --ca-cert names another: start without it; the operator may replace it with PUT /ca")
+	case operator != nil && r.operator == nil:
+		return errors.New("this enclave was first started without an operator, and can be given none later: a new --state begins anew")
+	case operator != nil && !bytes.Equal(operator, r.operator):
+		return errors.New("this enclave has an operator from its first start, and --operator-token is another's: start with that one or without it")
+	}
+	return nil
+}
+
+func putCA(sections map[string][]byte, ca *ratls.CA) error {
+	key, err := ca.KeyPEM()
+	if err != nil {
+		return err
+	}
+	sections[sectionCACert], sections[sectionCAKey] = ca.CertificatePEM(), key
+	return nil
+}
+
+// setCA replaces the CA: sealed first, then in the configuration and in all leaves from
+// now on.
+func (r *Runtime) setCA(ctx context.Context, ca *ratls.CA) error {
+	if err := r.sealed.Update(ctx, func(s map[string][]byte) error { return putCA(s, ca) }); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.ca = ca
+	r.mu.Unlock()
+	if err := r.attester.SetCA(ca); err != nil {
+		return err
+	}
+	return r.changed()
+}
+
+// setServers replaces the attestation servers.
+func (r *Runtime) setServers(ctx context.Context, servers []server) error {
+	text, err := json.Marshal(servers)
+	if err != nil {
+		return err
+	}
+	if err := r.sealed.Update(ctx, func(s map[string][]byte) error { s[sectionServers] = text; return nil }); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.servers = servers
+	r.mu.Unlock()
+	return r.changed()
+}
