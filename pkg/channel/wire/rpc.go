@@ -98,8 +98,12 @@ func ParseResponse(b []byte) (Response, Fault) {
 
 // AppendResponse appends a response.
 func AppendResponse(b []byte, r Response) []byte {
-	b = put32(put32(put64(b, r.ID), uint32(r.Status)), uint32(len(r.Payload)))
-	return append(b, r.Payload...)
+	return append(AppendResponseHeader(b, r.ID, r.Status, uint32(len(r.Payload))), r.Payload...)
+}
+
+// AppendResponseHeader appends the header of a response with n bytes of payload.
+func AppendResponseHeader(b []byte, id uint64, status int32, n uint32) []byte {
+	return put32(put32(put64(b, id), uint32(status)), n)
 }
 
 // AppendStdioWrite appends the payload of a StdioWrite.

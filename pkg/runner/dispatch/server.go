@@ -3,6 +3,7 @@ package dispatch
 import (
 	"errors"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/enclaveos/eos/pkg/channel"
@@ -22,13 +23,19 @@ type Options struct {
 	// Wake tells that there is a response for the thread on this TCS. It is not
 	// nil.
 	Wake func(tcs int)
+	// Kick tells that there is a response for the program, or room for its
+	// requests: a thread in epoll_wait has to look, or if none is, the next one
+	// that wants to wait there. It is not nil if Handle is not.
+	Kick func()
+	// Handle are the handlers of the program's own requests.
+	Handle map[wire.Method]Handler
 }
 
-// Capacity is the size of each of the two rings.
-const Capacity = 256 << 10
+// Capacity is the size of each of the two rings: some of the largest messages.
+const Capacity = 4 << 20
 
-// maxPending bounds the requests of an enclave that wait for a response: one for
-// each possible TCS.
+// maxPending bounds the requests of the kernel inside that wait for a response: one
+// for each possible TCS.
 const maxPending = 256
 
 // Server serves the RPC rings of one enclave.
@@ -36,16 +43,19 @@ type Server struct {
 	o        Options
 	e2h, h2e *channel.Memory
 	outputs  [2]*output
+	pool     *pool
 
-	mu      sync.Mutex // guards in, and orders the outputs' messages
-	in      channel.Consumer
-	stats   Stats
-	told    bool // stats are there
-	pending int  // requests without response
+	mu       sync.Mutex // guards in, and orders the outputs' messages
+	in       channel.Consumer
+	stats    Stats
+	told     bool // stats are there
+	pending  int  // the kernel's requests without response
+	inFlight int  // the program's
 
-	sending sync.Mutex // guards out and unsent
+	sending sync.Mutex // guards out, unsent and parked
 	out     channel.Producer
-	unsent  [][]byte // responses that found no room
+	unsent  []wire.Response // that found no room
+	parked  bool            // a thread waits for the program's responses and has not been told of one
 
 	reading sync.Mutex // guards Stdin
 }
@@ -60,7 +70,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, e2h: e2h, h2e: h2e}
+	s := &Server{o: o, e2h: e2h, h2e: h2e, pool: newPool(o.Handle)}
 	for i, w := range []io.Writer{o.Stdout, o.Stderr} {
 		if w == nil {
 			w = io.Discard
@@ -81,11 +91,24 @@ func New(o Options) (*Server, error) {
 func (s *Server) Rings() (e2h, h2e *channel.Memory) { return s.e2h, s.h2e }
 
 // Serve does what the enclave asks for in the ring. Any thread may call it; it
-// waits for those who read the program's output, if they are slow, and for nobody
-// else. An error says that the enclave is to end: it wraps a ProtocolError, a
+// waits for those who read the program's output, if they are slow, and for quick
+// handlers, and for nobody else. If looks is set, the caller's thread looks at the
+// ring to the enclave when it is back there, so it need not be told what is in it.
+// An error says that the enclave is to end: it wraps a ProtocolError, a
 // channel.Status or an OutputError.
-func (s *Server) Serve() error {
-	err := s.take()
+func (s *Server) Serve(looks bool) error {
+	var few [8]job
+	jobs, room, err := s.take(few[:0])
+	if room {
+		s.kick()
+	}
+	for _, j := range jobs {
+		if r, done := s.pool.now(j); done {
+			s.respond(r, looks)
+		} else {
+			s.pool.later(j, s.respondLater)
+		}
+	}
 	s.retry()
 	for _, o := range s.outputs {
 		err = errors.Join(err, o.flush(false))
@@ -93,18 +116,21 @@ func (s *Server) Serve() error {
 	return err
 }
 
-// Drain serves what is left in the ring after the program has ended, and waits
-// until all output is written.
+// Drain serves what is left in the ring after the program has ended, but for
+// requests that want a response, and waits until all output is written and no
+// handler runs.
 func (s *Server) Drain() error {
-	err := s.take()
+	_, _, err := s.take(nil)
 	for _, o := range s.outputs {
 		err = errors.Join(err, o.flush(true))
 	}
+	s.pool.close()
 	return err
 }
 
-// take empties the ring. Afterwards the enclave's next request rings.
-func (s *Server) take() error {
+// take empties the ring: what is not for a handler is done or started. Afterwards
+// the enclave's next request rings. It reports whether the program waits for room.
+func (s *Server) take(jobs []job) (_ []job, room bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.in.CancelPark()
@@ -115,57 +141,69 @@ func (s *Server) take() error {
 			b := make([]byte, s.in.Len())
 			s.in.Copy(b, 0)
 			s.in.Advance()
-			s.in.Release() // who waits for room does so in an OCALL that ends here
-			if err := s.request(b); err != nil {
-				return err
+			if s.in.Release() {
+				room = true
+			}
+			if jobs, err = s.request(b, jobs); err != nil {
+				return jobs, room, err
 			}
 		case channel.ErrEmpty:
 			if s.in.PreparePark() {
-				return nil
+				return jobs, room, nil
 			}
 		default:
-			return broken("%w", st)
+			return jobs, room, broken("%w", st)
 		}
 	}
 }
 
-// request does one request, or starts it. The caller holds s.mu.
-func (s *Server) request(b []byte) error {
+// request does one request, or starts it, or appends it to jobs. The caller holds
+// s.mu.
+func (s *Server) request(b []byte, jobs []job) ([]job, error) {
 	r, f := wire.ParseRequest(b)
 	if f != wire.Sound {
-		return broken("a request of %d bytes: %w", len(b), f)
+		return jobs, broken("a request of %d bytes: %w", len(b), f)
+	}
+	if r.ID&0xff == wire.IDProgram {
+		if s.inFlight++; s.inFlight > wire.MaxInFlight {
+			return jobs, broken("more than %d requests of the program's wait for a response", wire.MaxInFlight)
+		}
+		if len(r.Payload) > wire.MaxPayload {
+			return jobs, broken("method %v: a request of %d bytes", r.Method, len(r.Payload))
+		}
+		return append(jobs, job{r.ID, s.pool.methods[r.Method], r.Payload}), nil
 	}
 	switch r.Method {
 	case wire.StdioWrite:
 		fd, data, f := wire.ParseStdioWrite(r.Payload)
 		if f != wire.Sound {
-			return broken("StdioWrite of %d bytes: %w", len(r.Payload), f)
+			return jobs, broken("StdioWrite of %d bytes: %w", len(r.Payload), f)
 		}
 		s.outputs[fd-1].put(data)
-		return nil
+		return jobs, nil
 	case wire.Log:
-		return s.log(r)
+		return jobs, s.log(r)
 	case wire.Stats:
 		st, err := parseStats(r.Payload)
 		s.stats, s.told = st, err == nil
-		return err
+		return jobs, err
 	}
 	if r.ID == 0 {
-		return nil // a newer kernel's, and nothing to tell it
+		return jobs, nil // a newer kernel's, and nothing to tell it
 	}
 	if s.pending++; s.pending > maxPending {
-		return broken("more than %d requests wait for a response", maxPending)
+		return jobs, broken("more than %d requests wait for a response", maxPending)
 	}
 	if r.Method != wire.StdioRead {
-		go s.respond(wire.Response{ID: r.ID, Status: wire.StatusUnsupported})
-		return nil
+		go s.respondLater(wire.Response{ID: r.ID, Status: wire.StatusUnsupported})
+		return jobs, nil
 	}
 	most, f := wire.ParseStdioRead(r.Payload)
 	if f != wire.Sound {
-		return broken("StdioRead of %d bytes: %w", len(r.Payload), f)
+		return jobs, broken("StdioRead of %d bytes: %w", len(r.Payload), f)
 	}
 	go s.stdioRead(r.ID, most)
-	return nil
+	return jobs, nil
 }
 
 func (s *Server) log(r wire.Request) error {
@@ -184,7 +222,7 @@ func (s *Server) log(r wire.Request) error {
 // stdioRead reads once, on a goroutine of its own: nobody can wake a read.
 func (s *Server) stdioRead(id uint64, most uint32) {
 	if s.o.Stdin == nil {
-		s.respond(wire.Response{ID: id})
+		s.respondLater(wire.Response{ID: id})
 		return
 	}
 	b := make([]byte, min(most, maxRead))
@@ -195,47 +233,77 @@ func (s *Server) stdioRead(id uint64, most uint32) {
 	if n <= 0 && err != nil && !errors.Is(err, io.EOF) {
 		status = wire.StatusError
 	}
-	s.respond(wire.Response{ID: id, Status: status, Payload: b[:max(n, 0)]})
+	s.respondLater(wire.Response{ID: id, Status: status, Payload: b[:max(n, 0)]})
 }
 
+// respondLater is respond for those whose caller does not look at the ring.
+func (s *Server) respondLater(r wire.Response) { s.respond(r, false) }
+
 // respond sends a response, now or when the enclave has made room, and wakes who
-// waits for it.
-func (s *Server) respond(r wire.Response) {
+// waits for it. With looks, the program will look at the ring without being told.
+func (s *Server) respond(r wire.Response, looks bool) {
 	s.mu.Lock()
-	s.pending--
+	if r.ID&0xff == wire.IDProgram {
+		s.inFlight--
+	} else {
+		s.pending--
+	}
 	s.mu.Unlock()
-	b := wire.AppendResponse(make([]byte, 0, wire.ResponseSize+len(r.Payload)), r)
 	s.sending.Lock()
-	s.unsent = append(s.unsent, b)
-	s.send()
+	s.unsent = append(s.unsent, r)
+	kick := s.send(looks)
 	s.sending.Unlock()
+	if kick {
+		s.kick()
+	}
+}
+
+func (s *Server) kick() {
+	if s.o.Kick != nil {
+		s.o.Kick()
+	}
 }
 
 // retry sends what found no room.
 func (s *Server) retry() {
 	s.sending.Lock()
-	if len(s.unsent) > 0 {
-		s.send()
-	}
+	kick := len(s.unsent) > 0 && s.send(false)
 	s.sending.Unlock()
+	if kick {
+		s.kick()
+	}
 }
 
-// send sends as much as there is room for. If the ring is dead, the program's end
-// is near. The caller holds s.sending.
-func (s *Server) send() {
+// send sends as much as there is room for, and reports whether a thread has to be
+// told of the program's responses. If the ring is dead, the program's end is near.
+// The caller holds s.sending.
+func (s *Server) send(looks bool) (kick bool) {
 	s.out.CancelWait()
-	for len(s.unsent) > 0 {
-		b := s.unsent[0]
-		st := s.out.Put(b, nil)
-		if st == channel.ErrFull && s.out.PrepareWait(uint64(len(b))) || st != channel.OK && st != channel.ErrFull {
-			return
+	sent := 0
+	for _, r := range s.unsent {
+		var header [wire.ResponseSize]byte
+		wire.AppendResponseHeader(header[:0], r.ID, r.Status, uint32(len(r.Payload)))
+		st := s.out.Put(header[:], r.Payload)
+		if st == channel.ErrFull && !s.out.PrepareWait(uint64(len(header)+len(r.Payload))) {
+			st = s.out.Put(header[:], r.Payload)
 		}
-		if st == channel.OK {
-			s.unsent = s.unsent[1:]
-			s.out.Publish()
-			s.o.Wake(int(b[0]))
+		if st != channel.OK {
+			break
+		}
+		sent++
+		if s.out.Publish() {
+			s.parked = true
+		}
+		if tcs := r.ID & 0xff; tcs != wire.IDProgram {
+			s.o.Wake(int(tcs))
 		}
 	}
+	s.unsent = slices.Delete(s.unsent, 0, sent)
+	kick = s.parked && !looks
+	if kick {
+		s.parked = false
+	}
+	return kick
 }
 
 // Stats returns what the enclave has told of itself, and whether it did.

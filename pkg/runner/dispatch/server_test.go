@@ -61,7 +61,7 @@ func (e *enclave) print(fd int32, s string) bool {
 
 func (e *enclave) serve() {
 	e.t.Helper()
-	if err := e.s.Serve(); err != nil {
+	if err := e.s.Serve(false); err != nil {
 		e.t.Fatal(err)
 	}
 }
@@ -149,7 +149,7 @@ func (endless) Read(b []byte) (int, error) {
 // More responses than the ring has room for come when there is room again.
 func TestResponsesWaitForRoom(t *testing.T) {
 	e := newEnclave(t, Options{Stdin: endless{}})
-	const n = 20
+	const n = 20 + Capacity/maxRead
 	for id := range uint64(n) {
 		e.request((id+1)<<8, wire.StdioRead, wire.AppendStdioRead(nil, 1<<30))
 	}
@@ -244,7 +244,7 @@ func TestLyingEnclave(t *testing.T) {
 			e := newEnclave(t, Options{})
 			e.send(frame)
 			var p *ProtocolError
-			if err := e.s.Serve(); !errors.As(err, &p) {
+			if err := e.s.Serve(false); !errors.As(err, &p) {
 				t.Errorf("error %v", err)
 			}
 		})
@@ -253,7 +253,7 @@ func TestLyingEnclave(t *testing.T) {
 		e := newEnclave(t, Options{})
 		e2h, _ := e.s.Rings()
 		binary.LittleEndian.PutUint64(e2h.HeaderBytes(), Capacity+1)
-		if err := e.s.Serve(); !errors.Is(err, channel.ErrCursorAhead) {
+		if err := e.s.Serve(false); !errors.Is(err, channel.ErrCursorAhead) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -265,7 +265,7 @@ func TestLyingEnclave(t *testing.T) {
 			e.request(1, wire.StdioRead, wire.AppendStdioRead(nil, 1))
 		}
 		var p *ProtocolError
-		if err := e.s.Serve(); !errors.As(err, &p) {
+		if err := e.s.Serve(false); !errors.As(err, &p) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -296,7 +296,7 @@ func TestSlowReader(t *testing.T) {
 	e := newEnclave(t, Options{Stdout: w, Stderr: &stderr})
 	e.print(1, "0")
 	first := make(chan error)
-	go func() { first <- e.s.Serve() }()
+	go func() { first <- e.s.Serve(false) }()
 	for e.s.Traffic().FromEnclave == 0 {
 		runtime.Gosched()
 	}
@@ -321,7 +321,7 @@ func TestSlowReader(t *testing.T) {
 		want = append(want, chunk[:len(chunk)-100]...)
 	}
 	full := make(chan error)
-	go func() { full <- e.s.Serve() }()
+	go func() { full <- e.s.Serve(false) }()
 	select {
 	case <-full:
 		t.Error("nothing bounds what waits for a slow reader")
@@ -339,7 +339,8 @@ func TestSlowReader(t *testing.T) {
 func TestBrokenOutput(t *testing.T) {
 	e := newEnclave(t, Options{Stdout: iotest.TruncateWriter(io.Discard, 0), Stderr: brokenWriter{}})
 	e.print(2, "a")
-	for _, f := range []func() error{e.s.Serve, e.s.Serve, e.s.Drain} {
+	serve := func() error { return e.s.Serve(false) }
+	for _, f := range []func() error{serve, serve, e.s.Drain} {
 		var o *OutputError
 		if err := f(); !errors.As(err, &o) || o.Name != "stderr" || !errors.Is(err, io.ErrShortWrite) {
 			t.Errorf("error %v", err)

@@ -38,6 +38,8 @@ func NewCommand(e *Enclave, o Options) (*Command, error) {
 				p.threads[tcs].wakeUp(p.interruptPoll)
 			}
 		},
+		Kick:   p.polls.kick,
+		Handle: o.Handle,
 	})
 	if err != nil {
 		return nil, err

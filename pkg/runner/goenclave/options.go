@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/enclaveos/eos/pkg/channel"
+	"github.com/enclaveos/eos/pkg/channel/wire"
+	"github.com/enclaveos/eos/pkg/runner/dispatch"
 )
 
 // Options says what a program has outside. The zero value is a program without
@@ -23,6 +25,9 @@ type Options struct {
 
 	// Data is the network; nil is none. It is closed at the end.
 	Data DataPlane
+
+	// Handle are the handlers of the program's requests (package rpc inside).
+	Handle map[wire.Method]dispatch.Handler
 
 	// Symbolize names an address in the enclave for error messages, or returns "".
 	Symbolize func(addr uint64) string

@@ -42,18 +42,28 @@ type polls struct {
 	mu     sync.Mutex
 	poller *parking
 	queue  []*parking // others that want to
+	kicked bool       // the next one is not to wait
 }
 
-// wait waits to be woken, at most d, and meanwhile polls the data plane if nobody
-// else does. When the one who does comes back, one of the others is sent off as
+// wait waits to be woken, at most d, and meanwhile polls the data plane, if there is
+// one, and nobody else does. When the one who does comes back, one of the others is sent off as
 // well, without having been woken: it will come again and find the place free.
 func (q *polls) wait(p *parking, d time.Duration) {
 	q.mu.Lock()
-	if q.poller != nil {
+	switch {
+	case q.kicked:
+		q.kicked = false
+		q.mu.Unlock()
+		return
+	case q.poller != nil:
 		q.queue = append(q.queue, p)
 		q.mu.Unlock()
 		p.wait(d)
-	} else {
+	case q.data == nil:
+		q.poller = p
+		q.mu.Unlock()
+		p.wait(d)
+	default:
 		q.poller = p
 		q.mu.Unlock()
 		if p.CompareAndSwap(parkNone, parkPolling) {
@@ -62,6 +72,23 @@ func (q *polls) wait(p *parking, d time.Duration) {
 		p.Store(parkNone)
 	}
 	q.leave(p)
+}
+
+// kick makes the thread that polls come back, or the next one not wait.
+func (q *polls) kick() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.poller == nil {
+		q.kicked = true
+		return
+	}
+	q.poller.wakeUp(q.interrupt)
+}
+
+func (q *polls) interrupt() {
+	if q.data != nil {
+		q.data.Interrupt()
+	}
 }
 
 // leave takes p out and, if the place is free, sends for the next.
@@ -78,7 +105,7 @@ func (q *polls) leave(p *parking) {
 		}
 	}
 	if q.poller == nil && len(q.queue) > 0 {
-		q.queue[0].wakeUp(q.data.Interrupt)
+		q.queue[0].wakeUp(q.interrupt)
 	}
 }
 

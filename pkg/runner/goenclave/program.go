@@ -55,10 +55,13 @@ func (p *program) end(reason error) {
 	p.unbusy() // newProgram's
 }
 
-func (p *program) interruptPoll() {
-	if p.polls.data != nil {
-		p.polls.data.Interrupt()
+func (p *program) interruptPoll() { p.polls.interrupt() }
+
+func (p *program) dataErr() error {
+	if p.polls.data == nil {
+		return nil
 	}
+	return p.polls.data.Err()
 }
 
 // exit ends the program as it wishes. The caller's thread does not enter again.
@@ -83,10 +86,10 @@ func (p *program) unbusy() {
 
 // serveRPC may wait for who reads the program's output, for ever; the program's end
 // does not wait for that.
-func (p *program) serveRPC() error {
+func (p *program) serveRPC(looks bool) error {
 	p.unbusy()
 	defer p.enterBusy()
-	return p.rpc.Serve()
+	return p.rpc.Serve(looks)
 }
 
 // spawn asks for a thread, on a goroutine that is made when it is first asked for.

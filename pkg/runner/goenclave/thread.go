@@ -226,9 +226,9 @@ func (t *thread) notify(kind wall.Notify, a1, a2 uint64) (done bool, answer uint
 	switch kind {
 	case wall.NotifyPark:
 		p.clock.check()
-		if a2 == 1 && p.polls.data != nil {
+		if a2 == 1 {
 			p.polls.wait(&t.parking, timeout(a1))
-			err = p.polls.data.Err()
+			err = p.dataErr()
 		} else {
 			t.wait(timeout(a1))
 		}
@@ -275,7 +275,7 @@ func (t *thread) notify(kind wall.Notify, a1, a2 uint64) (done bool, answer uint
 		}
 		return false, 0, p.polls.data.Err()
 	case wall.NotifyRPC:
-		return false, 0, p.serveRPC()
+		return false, 0, p.serveRPC(a1 == 1)
 	}
 	return false, answerRefused, nil
 }

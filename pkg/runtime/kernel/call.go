@@ -10,12 +10,14 @@ import "sync/atomic"
 //	9002  key(keyrequest, key)                EGETKEY: 512 and 16 bytes; the result is the leaf's error code
 //	                                          EINVAL: operands that the processor faults at
 //	9003  statistic(n)                        see below
+//	9004  exchange(fd, p, n, buf, size)       of /dev/eos/rpc, see rpcExchange
 const (
 	callFirst     = 9000
 	callPresent   = 9000
 	callReport    = 9001
 	callKey       = 9002
 	callStatistic = 9003
+	callExchange  = 9004
 
 	leafEREPORT = 0
 	leafEGETKEY = 1
@@ -84,6 +86,8 @@ func call(f *frame) uint64 {
 			return errInval
 		}
 		return r & 0xffffffff
+	case callExchange:
+		return rpcExchange(f.di, f.si, f.dx, f.r10, f.r8)
 	case callStatistic:
 		switch f.di {
 		case statHeap:

@@ -52,7 +52,7 @@ func epollCtl(ep, op, n, event uint64) uint64 {
 		return errInval
 	}
 	switch d.kind {
-	case fdEvent, fdSocket, fdPipeOut, fdPipeIn:
+	case fdEvent, fdSocket, fdPipeOut, fdPipeIn, fdRPC:
 	default:
 		return errPerm // always ready: Go then uses it as a blocking file
 	}
@@ -87,6 +87,8 @@ func pollState(n uint64, d *fd) uint32 {
 		return sockReady(d.obj)
 	case fdPipeOut, fdPipeIn:
 		return pipeReady(d.kind, d.obj)
+	case fdRPC:
+		return rpcReady()
 	}
 	return 0
 }
@@ -194,6 +196,13 @@ func pollTake(events, limit uint64) uint64 {
 	return n
 }
 
+func pollEmpty() bool {
+	lock(&pollLock)
+	empty := pollHead == 0
+	unlock(&pollLock)
+	return empty
+}
+
 // epollWait waits for events, and takes what the data channel has brought
 // meanwhile. The timeout is in ns; forever is none.
 func epollWait(t *thread, ep, events, limit, timeout uint64) uint64 {
@@ -210,19 +219,20 @@ func epollWait(t *thread, ep, events, limit, timeout uint64) uint64 {
 		deadline = now(false) + timeout
 	}
 	for first := true; ; first = false {
-		netPump(t, first && timeout == 0)
+		rpcPump()
+		netPump(t, first && timeout == 0 && pollEmpty())
 		if n := pollTake(events, limit); n != 0 || timeout == 0 {
 			return n
 		}
 		lock(&waitLock)
 		t.enqueue(waitPoll)
 		unlock(&waitLock)
-		lock(&pollLock)
-		empty := pollHead == 0
-		unlock(&pollLock)
 		inTime := true
-		if empty && atomic.LoadUint32(&t.woken) == 0 && !t.deliverable() && netPark() {
-			inTime = t.park(deadline, 1)
+		if pollEmpty() && atomic.LoadUint32(&t.woken) == 0 && !t.deliverable() && netPark() {
+			if rpcPark() {
+				inTime = t.park(deadline, 1)
+				rpcUnpark()
+			}
 			netUnpark()
 		}
 		t.dequeue()
@@ -230,6 +240,7 @@ func epollWait(t *thread, ep, events, limit, timeout uint64) uint64 {
 			return errIntr
 		}
 		if !inTime {
+			rpcPump()
 			netPump(t, false)
 			return pollTake(events, limit)
 		}

@@ -1,9 +1,9 @@
 package kernel
 
 // File descriptors. What a descriptor is, is a kind; what a kind does is in the
-// switches of this file. There are no file systems: kinds are the standard
-// streams, a few virtual files, and what netpolling needs. Sockets have their
-// own files (net_*.go).
+// switches of this file. Kinds are the standard streams, a few virtual files, the
+// file tree of images that have one (tree.go), and what netpolling needs. Sockets
+// have their own files (net_*.go).
 type fd struct {
 	kind  uint8
 	flags uint32 // O_NONBLOCK and the access mode, as F_GETFL answers
@@ -33,6 +33,8 @@ const (
 	fdSocket
 	fdPipeOut // where a pipe is read
 	fdPipeIn  // where it is written
+	fdNode    // in the file tree
+	fdRPC     // the program's part of the RPC channel
 )
 
 const (
@@ -103,6 +105,10 @@ func closeFD(t *thread, n uint64) uint64 {
 		sockClose(t, obj)
 	case fdEpoll:
 		pollClose()
+	case fdRPC:
+		rpcClose()
+	case fdNode:
+		treeClose(obj)
 	}
 
 	lock(&fdLock)
@@ -132,12 +138,20 @@ func read(t *thread, n, p, size uint64) uint64 {
 			d.off += r
 		}
 		return r
+	case fdNode:
+		r := nodeRead(d.obj, d.off, p, size)
+		if !failed(r) {
+			d.off += r
+		}
+		return r
 	case fdEvent:
 		return eventRead(t, n, p, size)
 	case fdPipeOut:
 		return pipeRead(t, d, p, size)
 	case fdSocket:
 		return sockRead(t, d, p, size)
+	case fdRPC:
+		return rpcRead(p, size)
 	}
 	return errBadF
 }
@@ -154,12 +168,21 @@ func write(t *thread, n, p, size uint64) uint64 {
 		return stdioWrite(t, 2, p, size)
 	case fdNull, fdRandom:
 		return size
+	case fdNode:
+		if d.flags&oACCMODE == oRDONLY {
+			return errBadF
+		}
+		var r uint64
+		r, d.off = nodeWrite(d.obj, d.off, p, size, d.flags&oAPPEND != 0)
+		return r
 	case fdEvent:
 		return eventWrite(n, p, size)
 	case fdPipeIn:
 		return pipeWrite(t, d, p, size)
 	case fdSocket:
 		return sockWrite(t, d, p, size)
+	case fdRPC:
+		return rpcSend(p, size)
 	}
 	return errBadF
 }
@@ -200,10 +223,13 @@ func pread(n, p, size, off uint64) uint64 {
 	if d == nil {
 		return errBadF
 	}
-	if d.kind != fdFile {
-		return errSPipe
+	switch d.kind {
+	case fdFile:
+		return fileRead(d.obj, off, p, size)
+	case fdNode:
+		return nodeRead(d.obj, off, p, size)
 	}
-	return fileRead(d.obj, off, p, size)
+	return errSPipe
 }
 
 func lseek(n, off, whence uint64) uint64 {
@@ -214,7 +240,7 @@ func lseek(n, off, whence uint64) uint64 {
 	switch d.kind {
 	case fdNull, fdRandom:
 		return 0
-	case fdFile:
+	case fdFile, fdNode:
 	default:
 		return errSPipe
 	}
@@ -223,7 +249,11 @@ func lseek(n, off, whence uint64) uint64 {
 	case 1:
 		off += d.off
 	case 2:
-		off += fileSize(d.obj)
+		if d.kind == fdNode {
+			off += load(addrOf(&nodeAt(d.obj).size))
+		} else {
+			off += fileSize(d.obj)
+		}
 	default:
 		return errInval
 	}
@@ -265,10 +295,12 @@ func fcntl(t *thread, n, cmd, arg uint64) uint64 {
 // dup makes a second descriptor. The two do not share a file position.
 func dup(d *fd) uint64 {
 	switch d.kind {
-	case fdEpoll, fdEvent, fdPipeOut, fdPipeIn:
+	case fdEpoll, fdEvent, fdPipeOut, fdPipeIn, fdRPC:
 		return errMFile
 	case fdSocket:
 		sockDup(d.obj)
+	case fdNode:
+		treeDup(d.obj)
 	}
 	r := fdNew(d.kind, d.flags, d.obj)
 	if !failed(r) {

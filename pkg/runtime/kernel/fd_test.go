@@ -15,7 +15,7 @@ func TestFDs(t *testing.T) {
 	p := e.user(t, 64<<10)
 	open := func(path string, flags uint64) uint64 {
 		put(p, path+"\x00")
-		return openat(p, flags)
+		return openat(atFDCWD, p, flags, 0o644)
 	}
 	for _, c := range []struct {
 		path  string

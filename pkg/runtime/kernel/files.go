@@ -33,6 +33,8 @@ func lookup(path uint64) (kind uint8, obj uint32) {
 		return fdNull, 0
 	case pathIs(path, "/dev/urandom"), pathIs(path, "/dev/random"):
 		return fdRandom, 0
+	case pathIs(path, rpcPath):
+		return fdRPC, 0
 	}
 	return fdFree, 0
 }
@@ -43,9 +45,11 @@ const (
 	oDIRECTORY = 0x10000
 )
 
-func openat(path, flags uint64) uint64 {
+func openat(dir, path, flags, mode uint64) uint64 {
 	kind, obj := lookup(path)
 	switch {
+	case kind == fdFree && tree.nodes != 0:
+		return treeOpen(dir, path, flags, mode)
 	case kind == fdFree && flags&oCREAT != 0:
 		return errROFS
 	case kind == fdFree:
@@ -54,6 +58,8 @@ func openat(path, flags uint64) uint64 {
 		return errNotDir
 	case kind == fdFile && flags&(oACCMODE|oTRUNC) != oRDONLY:
 		return errROFS
+	case kind == fdRPC:
+		return rpcOpen()
 	}
 	return fdNew(kind, uint32(flags)&(oACCMODE|oNONBLOCK), obj)
 }
@@ -79,11 +85,14 @@ const (
 // stat is struct stat: what os.File wants to know of it.
 func stat(kind uint8, obj uint32, buf uint64) uint64 {
 	zero(buf, 144)
+	if kind == fdNode {
+		return nodeStat(obj, buf)
+	}
 	mode, size := uint32(modeChar), uint64(0)
 	switch kind {
 	case fdFile:
 		mode, size = modeFile, fileSize(obj)
-	case fdStdin, fdStdout, fdStderr, fdEpoll, fdEvent, fdPipeOut, fdPipeIn:
+	case fdStdin, fdStdout, fdStderr, fdEpoll, fdEvent, fdPipeOut, fdPipeIn, fdRPC:
 		mode = modeFIFO
 	case fdSocket:
 		mode = modeSocket
@@ -104,7 +113,10 @@ func fstatat(dir, path, buf, flags uint64) uint64 {
 		return fstat(dir, buf)
 	}
 	kind, obj := lookup(path)
-	if kind == fdFree {
+	switch {
+	case kind == fdFree && tree.nodes != 0:
+		return treeStat(dir, path, buf)
+	case kind == fdFree:
 		return errNoEnt
 	}
 	return stat(kind, obj, buf)
@@ -118,15 +130,22 @@ func fstat(n, buf uint64) uint64 {
 	return stat(d.kind, d.obj, buf)
 }
 
-func access(path uint64) uint64 {
-	if kind, _ := lookup(path); kind == fdFree {
+func access(dir, path uint64) uint64 {
+	kind, _ := lookup(path)
+	switch {
+	case kind == fdFree && tree.nodes != 0:
+		return treeAccess(dir, path)
+	case kind == fdFree:
 		return errNoEnt
 	}
 	return 0
 }
 
-// getcwd: everything is in the root.
+// getcwd: without a tree everything is in the root.
 func getcwd(buf, size uint64) uint64 {
+	if tree.nodes != 0 {
+		return treePath(buf, size)
+	}
 	if size < 2 {
 		return errRange
 	}

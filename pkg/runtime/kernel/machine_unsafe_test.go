@@ -60,14 +60,18 @@ func newEnclave(t *testing.T) *enclave {
 	bootAt = base
 	mem = memory{}
 	fds = [maxFDs]fd{}
+	tree.nodes = 0
 	pipes, pipeLock = [maxPipes]pipe{}, 0
 	rpc, data = pair{}, pair{}
 	rpcOut, rpcIn = ring.Producer{}, ring.Consumer{}
 	actions = [signals + 1]sigaction{}
 	started, stopping, ended, exitCode = 0, 0, 0, 0
 	clockPage, lastMono, lastWall = 0, 0, 0
-	stdinBusy, stdinAsked, outOfTCS, threadsMax = 0, 0, 0, 0
-	waitLock, fdLock, rpcLock = 0, 0, 0
+	stdinBusy, outOfTCS, threadsMax = 0, 0, 0
+	reset(&stdin)
+	reset(&rpcFile)
+	reset(&rpcDo)
+	waitLock, fdLock, rpcLock, rpcInLock = 0, 0, 0, 0
 	for i := range e.tokens {
 		e.tokens[i] = make(chan struct{}, 1)
 	}
@@ -96,6 +100,11 @@ func newEnclave(t *testing.T) *enclave {
 	machine.text = [7]uint64{}
 	crash.state, crash.value, crash.said = 0, 0, false
 	return e
+}
+
+func reset[T any](p *T) {
+	var zero T
+	*p = zero
 }
 
 //go:noinline
@@ -234,5 +243,14 @@ func TestOffsets(t *testing.T) {
 	}
 	if s := unsafe.Sizeof(sigframe{}); s > frameSize {
 		t.Errorf("a signal frame has %d bytes", s)
+	}
+}
+
+func TestNodeSize(t *testing.T) {
+	if n := unsafe.Sizeof(node{}); n != nodeSize {
+		t.Errorf("nodeSize is %d, the structure has %d bytes", nodeSize, n)
+	}
+	if n := unsafe.Sizeof(wall.FileEntry{}); n != wall.FileEntrySize {
+		t.Errorf("FileEntrySize is %d, the structure has %d bytes", wall.FileEntrySize, n)
 	}
 }

@@ -5,6 +5,7 @@ const (
 	errAcces          = ^uint64(13 - 1)
 	errNFile          = ^uint64(23 - 1)
 	errNotSock        = ^uint64(88 - 1)
+	errMsgSize        = ^uint64(90 - 1)
 	errDestAddrReq    = ^uint64(89 - 1)
 	errNoProtoOpt     = ^uint64(92 - 1)
 	errProtoNoSupport = ^uint64(93 - 1)

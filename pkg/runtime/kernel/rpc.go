@@ -67,12 +67,13 @@ func outside(addr, n, align uint64) bool {
 // maxStdio is the most bytes of one message of the RPC channel.
 const maxStdio = 64 << 10
 
-// The RPC channel: requests go out, each whole, by any thread; the only answers
-// that come in are stdin's.
+// The RPC channel: requests go out, each whole, by any thread; responses come in
+// for stdin and for the program's own requests (rpcfile.go).
 var (
-	rpcLock uint32
-	rpcOut  ring.Producer // guarded by rpcLock
-	rpcIn   ring.Consumer // guarded by stdinBusy
+	rpcLock   uint32
+	rpcOut    ring.Producer // guarded by rpcLock
+	rpcInLock uint32
+	rpcIn     ring.Consumer // guarded by rpcInLock
 )
 
 // request is the first part of a message: what goes before the bytes that are

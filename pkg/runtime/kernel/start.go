@@ -89,6 +89,9 @@ func bootOnce() wall.Refusal {
 	mem.init(b)
 	scratch = mem.mmap(0, pageSize, 3, mapAnonymous)
 	fdInit()
+	if !treeInit(b) {
+		return wall.RefusedSize
+	}
 	atomic.StoreUint32(&first.booted, bootDone)
 	return 0
 }

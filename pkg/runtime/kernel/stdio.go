@@ -23,15 +23,13 @@ func stdioWrite(t *thread, stream, p, size uint64) uint64 {
 	return size
 }
 
-// stdin: one reader at a time has a request with the host; the answer is the
-// only message that the host sends on the RPC ring.
+// stdinBusy: one reader at a time has a request with the host.
 var stdinBusy uint32
 
 func stdinRead(t *thread, p, size uint64) uint64 {
 	if size == 0 {
 		return 0
 	}
-	size = min(size, maxStdio, rpc.capacity/4)
 	for !atomic.CompareAndSwapUint32(&stdinBusy, 0, 1) {
 		lock(&waitLock)
 		t.enqueue(addrOf(&stdinBusy))
@@ -50,58 +48,98 @@ func stdinRead(t *thread, p, size uint64) uint64 {
 	return r
 }
 
-// stdinAsked is the id of the request that waits for its answer.
-var stdinAsked uint64
+// stdin is the request for stdin and what has come of it; guarded by rpcInLock.
+var stdin struct {
+	asked, want uint64 // id of the request that waits for its answer, and most bytes; 0: none
+	waiter      uint32 // the thread that does
+	there       bool   // an answer has come
+	failed      bool   // it is an error
+	buf         uint64 // maxStdio bytes of ours
+	from, to    uint64 // what of them is not yet read
+}
 
 // stdinAsk asks and waits. If a signal ends the wait, the request stays, and its
 // answer is taken by the next read.
 func stdinAsk(t *thread, p, size uint64) uint64 {
-	id := uint64(t.idx) | 1<<8
-	if stdinAsked == 0 {
-		var r request
-		r.begin(id, wire.StdioRead, 4)
-		r.put(size, 4)
-		if !r.send(p, 0) {
-			return errIO
+	if stdin.buf == 0 {
+		b := mem.mmap(0, maxStdio, 3, mapAnonymous)
+		if failed(b) {
+			return b
 		}
-		stdinAsked = id
+		stdin.buf = b
 	}
 	for {
-		switch s := rpcIn.Next(); {
-		case s == ring.OK:
-			return stdinTake(p, size)
-		case s != ring.ErrEmpty:
+		lock(&rpcInLock)
+		stdin.waiter = t.idx
+		if !stdin.there {
+			rpcTake()
+		}
+		if stdin.there {
+			r := stdinGive(p, size)
+			rpcUnlock(t)
+			return r
+		}
+		dead := rpcIn.Status() != ring.OK
+		ask := stdin.asked == 0
+		if ask && !dead {
+			stdin.asked, stdin.want = uint64(t.idx)|1<<8, min(size, maxStdio, rpc.capacity/4)
+		}
+		id, want := stdin.asked, stdin.want
+		rpcUnlock(t)
+		if dead {
 			return errIO
+		}
+		if ask {
+			var r request
+			r.begin(id, wire.StdioRead, 4)
+			r.put(want, 4)
+			if !r.send(p, 0) {
+				return errIO
+			}
+			continue
 		}
 		if t.deliverable() {
 			return errIntr
 		}
-		if rpcIn.PreparePark() {
-			t.park(forever, 0)
+		// The host wakes the thread whose index is in the id, and whoever takes
+		// the answer wakes this one. If it was another one that has asked, before a
+		// signal, nobody may be there to take it.
+		deadline := forever
+		if id&0xff != uint64(t.idx) {
+			deadline = now(false) + second/100
 		}
-		rpcIn.CancelPark()
+		t.park(deadline, 0)
 	}
 }
 
-// stdinTake reads the answer. What does not fit the request is a lie and ends the
-// channel.
-func stdinTake(p, size uint64) uint64 {
-	var h [wire.ResponseSize]byte
-	n := rpcIn.Len() - wire.ResponseSize
-	if rpcIn.Copy(h[:], 0) != len(h) || le(h[0:8]) != stdinAsked || le(h[12:16]) != n || n > size {
-		rpcIn.Kill(ring.ErrMessage)
+// stdinGive gives of the answer what fits.
+func stdinGive(p, size uint64) uint64 {
+	if stdin.failed {
+		stdin.there, stdin.failed = false, false
 		return errIO
+	}
+	n := min(size, stdin.to-stdin.from)
+	move(p, stdin.buf+stdin.from, n)
+	stdin.from += n
+	stdin.there = stdin.from != stdin.to
+	return n
+}
+
+// stdinTake takes the current response, with header h, which is not the program's.
+// What does not fit the request is a lie and ends the channel. rpcInLock is held.
+func stdinTake(h [wire.ResponseSize]byte) {
+	n := rpcIn.Len() - wire.ResponseSize
+	if stdin.asked == 0 || le(h[0:8]) != stdin.asked || le(h[12:16]) != n || n > stdin.want {
+		rpcIn.Kill(ring.ErrMessage)
+		return
 	}
 	if n != 0 {
-		rpcIn.Copy(span(p, n), wire.ResponseSize)
+		rpcIn.Copy(span(stdin.buf, n), wire.ResponseSize)
 	}
 	rpcIn.Advance()
-	rpcIn.Release()
-	stdinAsked = 0
-	if le(h[8:12]) != uint64(wire.StatusOK) {
-		return errIO
-	}
-	return n
+	stdin.asked, stdin.from, stdin.to = 0, 0, n
+	stdin.there, stdin.failed = true, le(h[8:12]) != uint64(wire.StatusOK)
+	rpcDo.stdin = true
 }
 
 // le is a little-endian number.

@@ -176,11 +176,11 @@ func trap(f *frame, t *thread) uint64 {
 	case sysClose:
 		return closeFD(t, f.di)
 	case sysOpenat:
-		return openat(f.si, f.dx)
+		return openat(f.di, f.si, f.dx, f.r10)
 	case sysFstat:
 		return fstat(f.di, f.si)
 	case sysStat, sysLstat:
-		return fstatat(0, f.di, f.si, 0)
+		return fstatat(atFDCWD, f.di, f.si, 0)
 	case sysNewfstatat:
 		return fstatat(f.di, f.si, f.dx, f.r10)
 	case sysLseek:
@@ -206,12 +206,15 @@ func trap(f *frame, t *thread) uint64 {
 		}
 		return errNotTTY
 	case sysAccess:
-		return access(f.di)
+		return access(atFDCWD, f.di)
 	case sysFaccessat, sysFaccessat2:
-		return access(f.si)
+		return access(f.di, f.si)
 	case sysGetcwd:
 		return getcwd(f.di, f.si)
 	case sysReadlink, sysReadlinkat, sysUnlinkat:
+		if r, ok := treeCall(f); ok {
+			return r
+		}
 		return errNoEnt
 
 	// Polling.
@@ -223,6 +226,9 @@ func trap(f *frame, t *thread) uint64 {
 		return eventCreate(f.di, f.si)
 	}
 	if r, ok := sockCall(t, f); ok {
+		return r
+	}
+	if r, ok := treeCall(f); ok {
 		return r
 	}
 	if f.ax >= callFirst {
