@@ -31,7 +31,7 @@ const (
 
 var regionNames = [...]string{
 	"boot, environment, info", "code", "read-only data", "data", "zero data", "TCS", "SSA", "thread area",
-	"kernel stack", "exception stack", "main stack", "runtime tables", "heap", "code area (RWX)", "file tree", "end",
+	"kernel stack", "exception stack", "main stack", "runtime tables", "heap", "code area (RWX)", "file tree", "end", "payload",
 }
 
 func (k RegionKind) String() string { return regionNames[k] }
