@@ -26,37 +26,43 @@ type Options struct {
 	CRL string
 }
 
-func (o *Options) template(what, crl string) Template {
-	n := o.Subject
-	n.CommonName = o.Prefix + " SGX " + what
-	return Template{Subject: n, NotBefore: o.NotBefore, NotAfter: forever, CRL: o.CRL + crl}
-}
-
+// The roles of certificates: what follows Options.Prefix and " SGX " in their
+// names.
 const (
-	rootCRL     = "/IntelSGXRootCA.der"
-	platformCRL = "/sgx/certification/v4/pckcrl?ca=platform&encoding=der"
+	RootCA     = "Root CA"
+	PlatformCA = "PCK Platform CA"
+	PCKLeaf    = "PCK Certificate"
+	TCBSigning = "TCB Signing"
 )
+
+// Template is what Intel has in the certificate of a role, but for the SGX
+// extension.
+func (o *Options) Template(role string) Template {
+	t := Template{Subject: o.Subject, NotBefore: o.NotBefore, NotAfter: forever, CRL: o.CRL + "/IntelSGXRootCA.der"}
+	t.Subject.CommonName = o.Prefix + " SGX " + role
+	switch role {
+	case RootCA:
+		t.CA, t.PathLen = true, 1
+	case PlatformCA:
+		t.CA = true
+	case PCKLeaf:
+		t.CRL = o.CRL + "/sgx/certification/v4/pckcrl?ca=platform&encoding=der"
+	}
+	return t
+}
 
 // New makes a hierarchy with new keys.
 func New(o Options) (*Hierarchy, error) {
 	h := &Hierarchy{options: o}
 	for _, c := range []struct {
-		to      **Identity
-		what    string
-		ca      bool
-		pathLen int
-	}{
-		{&h.Root, "Root CA", true, 1},
-		{&h.CA, "PCK Platform CA", true, 0},
-		{&h.TCBSigner, "TCB Signing", false, 0},
-	} {
+		to   **Identity
+		role string
+	}{{&h.Root, RootCA}, {&h.CA, PlatformCA}, {&h.TCBSigner, TCBSigning}} {
 		key, err := NewKey()
 		if err != nil {
 			return nil, err
 		}
-		t := o.template(c.what, rootCRL)
-		t.CA, t.PathLen = c.ca, c.pathLen
-		if *c.to, err = Issue(h.Root, t, key); err != nil {
+		if *c.to, err = Issue(h.Root, o.Template(c.role), key); err != nil {
 			return nil, err
 		}
 	}
@@ -73,7 +79,7 @@ func (h *Hierarchy) PCK(e *PCKExtensions) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("PCK certificate: %w", err)
 	}
-	t := h.options.template("PCK Certificate", platformCRL)
+	t := h.options.Template(PCKLeaf)
 	t.Extensions = append(t.Extensions, x)
 	return Issue(h.CA, t, key)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/enclaveos/eos/pkg/sgx"
 )
@@ -32,6 +33,7 @@ type Signer struct {
 	QESVN, PCESVN  uint16   // in the header of version 3
 	UserData       [20]byte
 	AttestationKey *ecdsa.PrivateKey
+	RawKey         []byte         // x and y in the quote, 64 bytes; nil: AttestationKey's
 	QEReport       sgx.ReportBody // REPORTDATA as Binding has it
 	AuthData       []byte
 	PCK            *ecdsa.PrivateKey
@@ -44,12 +46,14 @@ type Signer struct {
 // authentication data, then zeros.
 func Binding(key *ecdsa.PublicKey, authData []byte) (data [64]byte, err error) {
 	raw, err := rawPublic(key)
-	if err != nil {
-		return data, err
-	}
-	sum := sha256.Sum256(append(raw, authData...))
+	return BindingOf(raw, authData), err
+}
+
+// BindingOf is Binding of x and y.
+func BindingOf(raw, authData []byte) (data [64]byte) {
+	sum := sha256.Sum256(slices.Concat(raw, authData))
 	copy(data[:], sum[:])
-	return data, nil
+	return data
 }
 
 // QuoteV3 makes a quote of version 3:
@@ -128,7 +132,10 @@ func (s *Signer) signedKey(signed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := rawPublic(&s.AttestationKey.PublicKey)
+	key := s.RawKey
+	if key == nil {
+		key, err = rawPublic(&s.AttestationKey.PublicKey)
+	}
 	return append(sig, key...), err
 }
 
