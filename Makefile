@@ -50,10 +50,11 @@ lint: bin/staticcheck-$(lastword $(subst @, ,$(STATICCHECK)))
 	$< ./... $(HIDDEN)
 
 # The race detector wants cgo; the test enclaves want a C compiler; one story
-# of the command line signs with openssl.
+# of the command line signs with openssl; a browser draws the page of a report.
 race: runtime
 	@.ci/need gcc gcc libc6-dev
 	@.ci/need openssl openssl
+	@.ci/need chromium-headless-shell chromium-headless-shell
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./... $(HIDDEN)
 
 fuzz:

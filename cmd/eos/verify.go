@@ -1,14 +1,14 @@
 package main
 
 import (
-	"encoding/hex"
-	"fmt"
+	"bytes"
+	"errors"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/enclaveos/eos/pkg/sgx"
-	"github.com/enclaveos/eos/pkg/sign"
-	"github.com/enclaveos/eos/pkg/sign/keyref"
 	"github.com/spf13/cobra"
 )
 
@@ -16,96 +16,110 @@ func verifyCmd(u *ui) *cobra.Command {
 	var (
 		asJSON bool
 		key    string
+		f      evidenceFlags
 	)
 	cmd := &cobra.Command{
-		Use:   "verify [--public-key KEY] [--json] APP.sig [APP.sgxs]",
-		Short: "check a SIGSTRUCT, and that it is of an image",
-		Long: `Check a SIGSTRUCT as the processor does at EINIT: its constants, the key, the
-signature and the two quotients. With an image, also that ENCLAVEHASH is the
-image's measurement. With --public-key, also who signed it.
+		Use:   "verify [FLAGS] https://HOST[:PORT] | CERT.pem | QUOTE | APP.sig [APP.sgxs]",
+		Short: "check who answers, what evidence is worth, or whose an image is",
+		Long: `Check evidence, and print who answered, what runs, how it is configured, on what
+platform, what was checked and what was not. What it is about is told by the
+argument:
 
-The exit status is 0 only if all that was asked for holds. Attestation quotes
-are not verified by this build of eos.`,
-		Args: positional(1, "APP.sig", "APP.sgxs"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			s, err := loadSigStruct(args[0])
-			if err != nil {
-				return notQuote(args[0], err)
-			}
-			if err := sign.Verify(s); err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
-			}
-			if key != "" {
-				if err := checkSigner(s, args[0], key); err != nil {
-					return err
+  https://HOST:PORT    connect, and have the enclave prove this very connection
+  CERT.pem             a certificate with evidence in it: a stored one proves that
+                       its key was an enclave's, and nothing about who has it now
+  QUOTE                a quote of SGX or TDX
+  APP.sig [APP.sgxs]   a SIGSTRUCT, as the processor checks it at EINIT; with an
+                       image, also that it is of that image
+
+Evidence is compared with a policy, which must be given: --mrenclave, --mrsigner,
+or --policy for all there is. Nothing is accepted for want of a criterion. The
+exit status is 0 only if all that was asked for holds.`,
+		Args: positional(1, "https://HOST:PORT, CERT.pem, QUOTE or APP.sig", "APP.sgxs"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if strings.HasPrefix(args[0], "https://") {
+				if len(args) > 1 {
+					return usagef("one address at a time")
 				}
+				return verifyServer(cmd.Context(), u, args[0], &f, asJSON)
 			}
-			var mr *sgx.Measurement
-			if len(args) == 2 {
-				m, err := measureFile(u, args[1])
-				if err != nil {
-					return err
+			if strings.Contains(args[0], "://") {
+				return withHint(usagef("%s: only https:// can prove anything", args[0]), "an enclave's evidence is in its TLS certificate and session")
+			}
+			kind, err := whatToVerify(args[0])
+			switch {
+			case err != nil:
+				return err
+			case kind == ofImage && len(args) == 2:
+				slices.Reverse(args) // the order of eos sign
+			case kind == ofImage:
+				return withHint(usagef("%s is an image: name its SIGSTRUCT too", args[0]), "eos verify APP.sig APP.sgxs")
+			}
+			if kind != ofImage && kind != ofSignature {
+				if len(args) > 1 {
+					return usagef("%s stands alone: it is %s", args[0], kind)
 				}
-				if m != s.EnclaveHash {
-					return withHint(fmt.Errorf("%s is not of %s: its ENCLAVEHASH is %s, the image measures %s", args[0], args[1], s.EnclaveHash, m),
-						"the image has changed since, or the SIGSTRUCT is of another one: sign again")
+				if key != "" {
+					return usagef("--public-key is for a SIGSTRUCT; for evidence say --mrsigner")
 				}
-				mr = &m
+				return verifyFile(cmd.Context(), u, args[0], kind, &f, asJSON)
 			}
-			d := sign.Describe(s)
-			if d.Signer != "" {
-				u.warn("the signer is %s", d.Signer)
+			if f.given() {
+				return withHint(usagef("%s is a SIGSTRUCT, which no policy is about", args[0]), "--public-key KEY says who must have signed")
 			}
-			if asJSON {
-				return u.json(struct {
-					Valid     bool             `json:"valid"`
-					MREnclave *sgx.Measurement `json:"mrenclave,omitempty"` // of the image
-					sign.Description
-				}{true, mr, d})
-			}
-			facts := []string{"signature", "valid", "ENCLAVEHASH", s.EnclaveHash.String(), "MRSIGNER", s.MRSigner().String()}
-			if mr != nil {
-				facts = append(facts, "image", args[1]+" measures the same")
-			}
-			if d.DebugAllowed {
-				facts = append(facts, "debug", "the loader may start it as a debug enclave")
-			}
-			return u.facts(facts...)
+			return verifySignature(u, args[0], append(args, "")[1], key, asJSON)
 		},
-		ValidArgsFunction: completeFiles("sig", "sgxs"),
+		ValidArgsFunction: completeFiles("sig", "sgxs", "pem", "bin", "quote"),
 	}
-	jsonFlag(cmd, &asJSON)
-	cmd.Flags().StringVar(&key, "public-key", "", "the `KEY` that must have signed")
+	cmd.Flags().SortFlags = false
+	f.add(cmd)
+	cmd.Flags().StringVar(&key, "public-key", "", "the `KEY` that must have signed the SIGSTRUCT")
 	completeFlagFiles(cmd, "public-key", "pem", "key")
+	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
-// notQuote says of a file that is no SIGSTRUCT but an attestation quote that it
-// is one: the vendor id of Intel's quoting enclave is at offset 12.
-func notQuote(path string, err error) error {
-	f, ferr := os.Open(path)
-	if ferr != nil {
-		return err
+// evidenceKind is what a file to be verified is.
+type evidenceKind string
+
+const (
+	ofSignature   evidenceKind = "a SIGSTRUCT"
+	ofImage       evidenceKind = "an image"
+	ofCertificate evidenceKind = "a certificate"
+	ofQuote       evidenceKind = "a quote"
+)
+
+// whatToVerify tells by a file's first bytes what it is. What is nothing else is taken
+// for a SIGSTRUCT, whose errors say what is wrong.
+func whatToVerify(path string) (evidenceKind, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
 	}
 	defer f.Close()
-	head := make([]byte, 28)
-	if _, ferr := io.ReadFull(f, head); ferr == nil && hex.EncodeToString(head[12:]) == "939a7233f79c4ca9940a0db3957f0607" {
-		return fmt.Errorf("%s is an attestation quote: this version of eos verifies SIGSTRUCTs only", path)
+	head := make([]byte, 4096)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", err
 	}
-	return err
+	head = head[:n]
+	switch {
+	case isQuote(head): // with certificates in it
+		return ofQuote, nil
+	case bytes.Contains(head, []byte("-----BEGIN CERTIFICATE-----")), bytes.HasPrefix(head, []byte{0x30, 0x82}):
+		return ofCertificate, nil
+	case bytes.HasPrefix(head, []byte("ECREATE\x00")) || bytes.HasPrefix(head, []byte("UNSIZED\x00")):
+		return ofImage, nil
+	}
+	return ofSignature, nil
 }
 
-func checkSigner(s *sgx.SigStruct, path, ref string) error {
-	pub, err := keyref.LoadPublic(ref)
-	if err != nil {
-		return err
+// isQuote reports whether bytes begin as a quote does: a version of 3 to 5 with ECDSA
+// P-256 or P-384, or the header of Open Enclave before it.
+func isQuote(b []byte) bool {
+	const oeHeader = 16
+	if len(b) > oeHeader && bytes.HasPrefix(b, []byte{1, 0, 0, 0, 2, 0, 0, 0}) {
+		b = b[oeHeader:]
 	}
-	want, err := sign.MRSigner(pub)
-	if err != nil {
-		return err
-	}
-	if got := s.MRSigner(); got != want {
-		return fmt.Errorf("%s is not signed by %s: MRSIGNER is %s, the key's is %s", path, ref, got, want)
-	}
-	return nil
+	return len(b) >= 48 && b[0] >= 3 && b[0] <= 5 && b[1] == 0 && (b[2] == 2 || b[2] == 3) && b[3] == 0 && len(b) != sgx.SigStructSize
 }

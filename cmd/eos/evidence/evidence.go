@@ -1,0 +1,315 @@
+// Package evidence is what eos verify found out about somebody who claims to be
+// an enclave, in the words of people: as sections of rows for the terminal, as
+// JSON, and as one page of HTML.
+package evidence
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/enclaveos/eos/pkg/attest"
+	"github.com/enclaveos/eos/pkg/ratls"
+	"github.com/enclaveos/eos/pkg/sign"
+)
+
+// Report is everything that is known. Trusted is true only if all that was asked
+// for held; Reason then is empty.
+type Report struct {
+	Subject string    `json:"subject"` // the URL or file
+	Time    time.Time `json:"time"`
+	Trusted bool      `json:"trusted"`
+	Step    string    `json:"failed_step,omitempty"` // as package attest names it
+	Reason  string    `json:"reason,omitempty"`
+	Want    string    `json:"want,omitempty"`
+	Got     string    `json:"got,omitempty"`
+	Hint    string    `json:"hint,omitempty"`
+
+	Certificate *Certificate `json:"certificate,omitempty"`
+	Enclave     *Enclave     `json:"enclave,omitempty"`
+	TD          *TD          `json:"td,omitempty"`
+	Claims      []Claim      `json:"claims,omitempty"`
+	Platform    *Platform    `json:"platform,omitempty"`
+	Checks      []Check      `json:"checks"`
+	Expires     *time.Time   `json:"expires,omitempty"` // the first of all dates
+}
+
+// Certificate is the leaf that was shown.
+type Certificate struct {
+	Subject   string    `json:"subject"`
+	Issuer    string    `json:"issuer"`
+	Names     []string  `json:"names,omitempty"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	SHA256    string    `json:"sha256"`
+	IssuedBy  string    `json:"issuer_sha256,omitempty"` // the CA's certificate, if it was sent
+}
+
+// Enclave is what runs: SGX.
+type Enclave struct {
+	MREnclave  string `json:"mrenclave"`
+	MRSigner   string `json:"mrsigner"`
+	Signer     string `json:"signer,omitempty"` // if the key is known to everybody
+	ISVProdID  uint16 `json:"isvprodid"`
+	ISVSVN     uint16 `json:"isvsvn"`
+	Attributes string `json:"attributes"`
+	Debug      bool   `json:"debug"`
+	ReportData string `json:"report_data"`
+}
+
+// TD is what runs: TDX.
+type TD struct {
+	MRTD       string    `json:"mrtd"`
+	RTMR       [4]string `json:"rtmr"`
+	Debug      bool      `json:"debug"`
+	ReportData string    `json:"report_data"`
+}
+
+// Claim is an extension of the leaf: the enclave's word about its configuration.
+type Claim struct {
+	OID   string `json:"oid"`
+	Name  string `json:"name,omitempty"`
+	Value string `json:"value"` // hex
+}
+
+// Platform is where it runs.
+type Platform struct {
+	Root       string     `json:"root,omitempty"`
+	TEE        string     `json:"tee"`
+	Version    uint16     `json:"quote_version"`
+	QEVendor   string     `json:"qe_vendor_id"`
+	FMSPC      string     `json:"fmspc,omitempty"`
+	PCESVN     *uint16    `json:"pcesvn,omitempty"`
+	Status     string     `json:"tcb_status"`
+	Advisories []string   `json:"advisories,omitempty"`
+	Matched    *time.Time `json:"tcb_date,omitempty"`
+	Newest     *time.Time `json:"newest_tcb_date,omitempty"`
+	Behind     int        `json:"tcb_levels_behind"`
+}
+
+// States of a check.
+const (
+	Held       = "held"
+	Failed     = "failed"
+	NotChecked = "not checked"
+)
+
+// Check is one thing that was looked at, or not.
+type Check struct {
+	Name   string `json:"name"`
+	What   string `json:"what"`
+	State  string `json:"state"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// steps are the checks of package attest that always are made, for people.
+var steps = []struct {
+	step attest.Step
+	what string
+}{
+	{attest.StepQuote, "the evidence is a quote"},
+	{attest.StepPCKChain, "the platform's certificate leads to an accepted root"},
+	{attest.StepPCKExtensions, "the certificate describes an SGX platform"},
+	{attest.StepTCBChain, "the vendor's signing certificate leads to the same root"},
+	{attest.StepRootCRL, "the root's revocation list is valid"},
+	{attest.StepPCKCRL, "the platform CA's revocation list is valid"},
+	{attest.StepRevocation, "no certificate is revoked"},
+	{attest.StepQEReport, "the platform vouches for the quoting enclave"},
+	{attest.StepQEBinding, "the quoting enclave vouches for the attestation key"},
+	{attest.StepQuoteSignature, "the attestation key signed this quote"},
+	{attest.StepTCBInfo, "the vendor's statement about the platform is valid"},
+	{attest.StepQEIdentity, "the quoting enclave is the vendor's"},
+	{attest.StepCollateralAge, "the vendor's statements are recent"},
+	{attest.StepTDXModule, "the TDX module is the vendor's"},
+	{attest.StepTCBLevel, "the platform has a known TCB level"},
+}
+
+// New begins a report about subject.
+func New(subject string, at time.Time) *Report { return &Report{Subject: subject, Time: at.UTC()} }
+
+// SetCertificate takes the leaf's facts and claims, and those of its issuer if it
+// was sent too.
+func (r *Report) SetCertificate(chain []*x509.Certificate) {
+	if len(chain) == 0 {
+		return
+	}
+	leaf := chain[0]
+	c := &Certificate{Subject: name(leaf.Subject.String()), Issuer: name(leaf.Issuer.String()), NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(), SHA256: sum(leaf.Raw)}
+	c.Names = append(c.Names, leaf.DNSNames...)
+	for _, ip := range leaf.IPAddresses {
+		c.Names = append(c.Names, net.IP(ip).String())
+	}
+	if len(chain) > 1 {
+		c.IssuedBy = sum(chain[1].Raw)
+	}
+	r.Certificate = c
+	r.expires(c.NotAfter)
+	for _, e := range leaf.Extensions {
+		if e.Id.Equal(ratls.OIDQuote) || e.Id.Equal(ratls.OIDDICE) || e.Id.Equal(ratls.OIDTDXQuote) || ratls.OIDName(e.Id) == "" {
+			continue
+		}
+		r.Claims = append(r.Claims, Claim{e.Id.String(), ratls.OIDName(e.Id), hex.EncodeToString(e.Value)})
+	}
+}
+
+// SetResult takes what the verifier found.
+func (r *Report) SetResult(v *attest.Result) {
+	if v == nil {
+		r.add("evidence", "all that a quote proves", NotChecked, "there was none that could be looked at")
+		return
+	}
+	r.setQuote(v.Quote)
+	r.setPlatform(v)
+	passed := map[attest.Step]bool{}
+	for _, s := range v.Passed {
+		passed[s] = true
+	}
+	failed := map[attest.Step]*attest.Error{}
+	for _, e := range v.Failures {
+		if failed[e.Step] == nil {
+			failed[e.Step] = e
+		}
+	}
+	for _, s := range steps {
+		tdxOnly := s.step == attest.StepTDXModule
+		switch {
+		case failed[s.step] != nil:
+			r.add(string(s.step), s.what, Failed, detail(failed[s.step]))
+		case passed[s.step]:
+			r.add(string(s.step), s.what, Held, "")
+		case tdxOnly && (v.Quote == nil || v.Quote.TEE != attest.TDX):
+		default:
+			r.add(string(s.step), s.what, NotChecked, "")
+		}
+	}
+	if e := failed[attest.StepCollateral]; e != nil {
+		r.add(string(attest.StepCollateral), "the vendor's statements are at hand", Failed, detail(e))
+	}
+	r.expires(v.Collateral.Expires)
+}
+
+func (r *Report) setQuote(q *attest.Quote) {
+	switch {
+	case q == nil:
+	case q.Report != nil:
+		b := q.Report
+		r.Enclave = &Enclave{
+			MREnclave: b.MREnclave.String(), MRSigner: b.MRSigner.String(), ISVProdID: b.ISVProdID, ISVSVN: b.ISVSVN,
+			Attributes: b.Attributes.String(), Debug: q.Debug(), ReportData: hex.EncodeToString(b.ReportData[:]),
+		}
+		if key, err := sign.MRSigner(&sign.DebugKey().PublicKey); err == nil && key == b.MRSigner {
+			r.Enclave.Signer = "the public debug key: anybody can sign with it"
+		}
+	case q.TD != nil:
+		t := q.TD
+		r.TD = &TD{MRTD: hex.EncodeToString(t.MRTD[:]), Debug: q.Debug(), ReportData: hex.EncodeToString(t.ReportData[:])}
+		for i := range t.RTMR {
+			r.TD.RTMR[i] = hex.EncodeToString(t.RTMR[i][:])
+		}
+	}
+}
+
+func (r *Report) setPlatform(v *attest.Result) {
+	if v.Quote == nil {
+		return
+	}
+	p := &Platform{Root: v.Root, TEE: v.Quote.TEE.String(), Version: v.Quote.Version, QEVendor: hex.EncodeToString(v.Quote.QEVendorID[:]), Status: v.Status.String(), Advisories: v.Advisories}
+	if v.PCK != nil {
+		p.FMSPC = hex.EncodeToString(v.PCK.FMSPC[:])
+		p.PCESVN = &v.PCK.PCESVN
+	}
+	if f := v.Platform; f != nil {
+		matched, newest := f.Matched.Date.UTC(), f.Newest.Date.UTC()
+		p.Matched, p.Newest, p.Behind = &matched, &newest, f.Index
+	}
+	r.Platform = p
+}
+
+// Add notes a check of the caller's own.
+func (r *Report) Add(name, what, state, detail string) { r.add(name, what, state, detail) }
+
+func (r *Report) add(name, what, state, detail string) {
+	r.Checks = append(r.Checks, Check{name, what, state, detail})
+}
+
+// Conclude is the end: without an error the subject is trusted.
+func (r *Report) Conclude(err error) {
+	if err == nil {
+		r.Trusted = true
+		return
+	}
+	r.Reason = err.Error()
+	var e *attest.Error
+	if !errors.As(err, &e) {
+		return
+	}
+	r.Step, r.Reason, r.Want, r.Got, r.Hint = string(e.Step), e.What, e.Want, e.Got, e.Hint
+	if e.Err != nil {
+		r.Reason += ": " + e.Err.Error()
+	}
+}
+
+// Failure is one line about what did not hold.
+func (r *Report) Failure() string {
+	var b strings.Builder
+	if r.Step != "" {
+		b.WriteString(r.Step + ": ")
+	}
+	b.WriteString(r.Reason)
+	if r.Want != "" || r.Got != "" {
+		b.WriteString(wantGot(r.Want, r.Got))
+	}
+	return b.String()
+}
+
+func (r *Report) expires(at time.Time) {
+	if at.IsZero() || r.Expires != nil && !at.Before(*r.Expires) {
+		return
+	}
+	at = at.UTC()
+	r.Expires = &at
+}
+
+func detail(e *attest.Error) string {
+	s := e.What
+	if e.Want != "" || e.Got != "" {
+		s += wantGot(e.Want, e.Got)
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func wantGot(want, got string) string {
+	if got == "" {
+		got = "nothing"
+	}
+	if want == "" {
+		return ": " + got
+	}
+	return ": want " + want + ", got " + got
+}
+
+func sum(b []byte) string {
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:])
+}
+
+// name makes a certificate's name fit to print: who makes one chooses its bytes.
+func name(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' {
+			return '?'
+		}
+		return r
+	}, s)
+	if len(s) > 200 {
+		s = s[:200] + "…"
+	}
+	return s
+}
