@@ -15,4 +15,6 @@ func (kernel) report(*[sgx.TargetInfoSize]byte, *[sgx.ReportDataSize]byte) (r [s
 
 func (kernel) key(*[sgx.KeyRequestSize]byte) (v [16]byte, err error) { return v, ErrNotEnclave }
 
+func (kernel) payload() ([]byte, error) { return nil, ErrNotEnclave }
+
 func (kernel) statistic(statistic) (uint64, error) { return 0, ErrNotEnclave }

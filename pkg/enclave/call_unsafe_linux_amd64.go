@@ -1,6 +1,7 @@
 package enclave
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 	"unsafe"
@@ -15,6 +16,7 @@ const (
 	callReport    = 9001
 	callKey       = 9002
 	callStatistic = 9003
+	callPayload   = 9005
 )
 
 // kernel is the processor behind the kernel's calls.
@@ -61,4 +63,22 @@ func (k kernel) statistic(n statistic) (uint64, error) {
 		return 0, fmt.Errorf("statistic %d: %w", n, errno)
 	}
 	return uint64(v), nil
+}
+
+func (k kernel) payload() ([]byte, error) {
+	if !k.present() {
+		return nil, ErrNotEnclave
+	}
+	var at struct {
+		bytes *byte
+		n     uintptr
+	}
+	_, _, errno := syscall.RawSyscall(callPayload, uintptr(unsafe.Pointer(&at)), 0, 0)
+	switch {
+	case errno == syscall.ENOENT, errno == syscall.ENOSYS:
+		return nil, ErrNoPayload
+	case errno != 0:
+		return nil, errors.New("the image takes a payload, and none was appended to it by 'eos build'")
+	}
+	return unsafe.Slice(at.bytes, at.n), nil
 }

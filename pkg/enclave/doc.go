@@ -35,9 +35,14 @@
 // seal key, and so has the strength of 128 bits; it is another one for each blob, as
 // KEYID is random. ParseBlob tells the layout of a blob.
 //
+// # Payload
+//
+// An image can be built before all of what it is to run is there. What is appended
+// to it later is measured as the program is, and Payload returns it.
+//
 // # Doorbells
 //
-// There is nothing here to ring the host with: a program has no ring of its own. The
-// rings lie below package net and os.Stdout, and each of their writes is
+// There is nothing here to ring the host with: the rings lie below package net,
+// os.Stdout and the program's own requests (package rpc), and each of their writes is
 // published, and rung for where the host sleeps, before it returns.
 package enclave

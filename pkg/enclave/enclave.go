@@ -15,6 +15,9 @@ var ErrNotEnclave = errors.New("not inside an enclave: build the program with 'e
 // ErrNotForUs is Verify's answer to a report whose MAC is not one for this enclave.
 var ErrNotForUs = errors.New("the report was not made for this enclave on this machine, or has been changed")
 
+// ErrNoPayload is Payload's answer in an image that was built to take none.
+var ErrNoPayload = errors.New("the image takes no payload")
+
 // processor is what the kernel does for us. The operands are the architecture's.
 type processor interface {
 	// present reports whether there is an enclave.
@@ -28,6 +31,13 @@ type processor interface {
 // Inside reports whether the program runs inside an enclave. It asks by a system call
 // that only the kernel of eos has.
 func Inside() bool { return kernel{}.present() }
+
+// Payload returns what was appended to the image when it was completed, such as the
+// modules that a runtime is to run. It is as trustworthy as the program: the
+// measurement is over both. The bytes are those of the image and cannot be written:
+// an attempt is a fault. The error is ErrNoPayload if the image was not built to
+// take any.
+func Payload() ([]byte, error) { return kernel{}.payload() }
 
 // Self is the identity of the enclave: the body of a report for nobody, whose
 // REPORTDATA is zero.

@@ -24,6 +24,7 @@ func TestNotAnEnclave(t *testing.T) {
 		"Seal":       func() error { _, err := Seal(sgx.PolicyMREnclave, nil, nil); return err },
 		"Seal zero":  func() error { _, err := Seal(0, nil, nil); return err },
 		"Unseal":     func() error { _, err := Unseal(nil, nil); return err },
+		"Payload":    func() error { _, err := Payload(); return err },
 		"ReadStats":  func() error { _, err := ReadStats(); return err },
 	} {
 		if err := f(); !errors.Is(err, ErrNotEnclave) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -21,9 +22,11 @@ import (
 	"github.com/enclaveos/eos/pkg/runner/platform/softsgx"
 	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/microcode"
 	"github.com/enclaveos/eos/pkg/sgx"
+	"github.com/enclaveos/eos/pkg/sgxs"
 	"github.com/enclaveos/eos/pkg/sgxs/fromgo"
 	"github.com/enclaveos/eos/pkg/sign"
 	"github.com/enclaveos/eos/pkg/sign/keyref"
+	"github.com/enclaveos/eos/pkg/wall"
 )
 
 // The images are testdata/goapps/seals, twice: they differ in their environment,
@@ -46,6 +49,7 @@ var images = sync.OnceValues(func() (b [2][]byte, err error) {
 // launch is one start of an image.
 type launch struct {
 	image   int
+	bytes   []byte // the image, if it is another one
 	machine byte
 	isvSVN  uint16
 	signer  crypto.Signer // nil: the debug key
@@ -54,11 +58,14 @@ type launch struct {
 // run starts the image, and returns what the program says.
 func (l launch) run(t *testing.T, args ...string) (stdout, stderr string) {
 	t.Helper()
-	all, err := images()
-	if err != nil {
-		t.Fatal(err)
+	b := l.bytes
+	if b == nil {
+		all, err := images()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = all[l.image]
 	}
-	b := all[l.image]
 	p, err := softsgx.New(softsgx.Options{Device: microcode.NewDevice([microcode.SeedSize]byte{l.machine})})
 	if err != nil {
 		t.Fatal(err)
@@ -161,6 +168,39 @@ func TestSealingInside(t *testing.T) {
 	a.refused(t, "choose whose the blob is", "seal", "nobody", "secret", "name")
 }
 
+// Images that take a payload: with one, with an empty one, and completed with
+// something else.
+func TestPayloadInside(t *testing.T) {
+	var base bytes.Buffer
+	if _, err := fromgo.Build(t.Context(), &base, fromgo.Options{Dir: app, Package: ".", HeapSize: 32 << 20, Threads: 12, Payload: true}); err != nil {
+		t.Fatal(err)
+	}
+	with := func(data []byte) launch {
+		a, err := sgxs.NewAppender(bytes.NewReader(base.Bytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data = append(data, make([]byte, -len(data)&(sgx.PageSize-1))...)
+		var image bytes.Buffer
+		if _, err := a.Append(&image, []sgxs.Part{{Name: "payload", Align: sgx.PageSize, Perm: sgx.SecInfoR, Measured: true, Data: bytes.NewReader(data), Size: int64(len(data))}}); err != nil {
+			t.Fatal(err)
+		}
+		return launch{bytes: image.Bytes()}
+	}
+	text := bytes.Repeat([]byte("what is to be run. "), 5000)
+	for _, p := range [][]byte{text, nil} {
+		want := fmt.Sprintf("%d bytes: %.20s %x", len(p), p, sha256.Sum256(p))
+		if got := with(append(wall.AppendPayloadHeader(nil, uint64(len(p))), p...)).must(t, "payload"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	const none = "takes a payload, and none was appended"
+	with(text).refused(t, none, "payload")
+	with(wall.AppendPayloadHeader(nil, 1<<40)).refused(t, none, "payload")
+	with(wall.AppendPayloadHeader(nil, 1<<64-16)).refused(t, none, "payload")
+	launch{}.refused(t, "takes no payload", "payload")
+}
+
 func TestKernelInside(t *testing.T) {
 	var l launch
 	for act, want := range map[string]string{"inside": "true", "many": "all opened", "stats": "stats are sound"} {
@@ -181,7 +221,7 @@ func TestSameProgramOutside(t *testing.T) {
 	if out, err := exec.Command(exe, "inside").CombinedOutput(); err != nil || string(out) != "false\n" {
 		t.Errorf("inside: %q, %v", out, err)
 	}
-	for _, act := range []string{"self", "target", "seal", "unseal", "key", "many", "stats"} {
+	for _, act := range []string{"self", "target", "seal", "unseal", "key", "many", "stats", "payload"} {
 		out, err := exec.Command(exe, act).CombinedOutput()
 		if err == nil || !strings.HasPrefix(string(out), enclave.ErrNotEnclave.Error()) {
 			t.Errorf("%s: %q, %v", act, out, err)

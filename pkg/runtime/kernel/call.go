@@ -1,6 +1,10 @@
 package kernel
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	wall "github.com/enclaveos/eos/pkg/wall"
+)
 
 // Calls that Linux does not have, for enclave code: numbers that are ENOSYS on
 // Linux, so that the same program can tell where it runs.
@@ -11,6 +15,8 @@ import "sync/atomic"
 //	                                          EINVAL: operands that the processor faults at
 //	9003  statistic(n)                        see below
 //	9004  exchange(fd, p, n, buf, size)       of /dev/eos/rpc, see rpcExchange
+//	9005  payload(p)                          address and length of what was appended to the image;
+//	                                          ENOENT: it takes none. EIO: there is none
 const (
 	callFirst     = 9000
 	callPresent   = 9000
@@ -18,6 +24,7 @@ const (
 	callKey       = 9002
 	callStatistic = 9003
 	callExchange  = 9004
+	callPayload   = 9005
 
 	leafEREPORT = 0
 	leafEGETKEY = 1
@@ -88,6 +95,8 @@ func call(f *frame) uint64 {
 		return r & 0xffffffff
 	case callExchange:
 		return rpcExchange(f.di, f.si, f.dx, f.r10, f.r8)
+	case callPayload:
+		return payload(f.di)
 	case callStatistic:
 		switch f.di {
 		case statHeap:
@@ -102,4 +111,24 @@ func call(f *frame) uint64 {
 		return errInval
 	}
 	return errNoSys
+}
+
+// payload tells where the payload lies that was appended to the image, and how
+// long it is, in two words at p. It is part of the measurement; what is checked
+// here guards against a builder's mistake.
+func payload(p uint64) uint64 {
+	b := boot()
+	if b.Payload == 0 {
+		return errNoEnt
+	}
+	end := b.Base + b.Size
+	if b.Payload > end-wall.PayloadHeader || *at[uint64](b.Payload) != wall.PayloadMagic {
+		return errIO
+	}
+	n := *at[uint64](b.Payload + 8)
+	if n > end-b.Payload-wall.PayloadHeader {
+		return errIO
+	}
+	*at[uint64](p), *at[uint64](p + 8) = b.Payload+wall.PayloadHeader, n
+	return 0
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -22,6 +23,12 @@ func act(what string, args []string) error {
 	switch what {
 	case "inside":
 		fmt.Println(enclave.Inside())
+	case "payload":
+		p, err := enclave.Payload()
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%d bytes: %.20s %x\n", len(p), p, sha256.Sum256(p))
 	case "self":
 		s, err := enclave.Self()
 		if err != nil {
