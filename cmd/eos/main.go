@@ -57,7 +57,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 // verbs lists the commands in the order in which help shows them.
 var verbs = []func(*ui) *cobra.Command{
 	buildCmd, appendCmd, signCmd, runCmd, testCmd,
-	inspectCmd, diffCmd, verifyCmd, keygenCmd, doctorCmd,
+	inspectCmd, diffCmd, verifyCmd, keygenCmd, caCmd, doctorCmd,
 	toolCmd, completionCmd, versionCmd,
 }
 

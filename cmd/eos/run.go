@@ -29,6 +29,7 @@ type runFlags struct {
 	elf       string
 	config    configFlags
 	runGo     runGoFlags
+	runtime   runtimeFlags
 }
 
 func runCmd(u *ui) *cobra.Command {
@@ -39,6 +40,12 @@ func runCmd(u *ui) *cobra.Command {
 		Long: `Run an image as an enclave: one of a Go program, or one that speaks the Fortanix
 SGX ABI (Rust's x86_64-fortanix-unknown-sgx). What follows APP.sgxs are the
 enclave's arguments; it has stdin, stdout, stderr and TCP.
+
+The image of a runtime (eos build --runtime, eos build app.wasm) serves attested
+TLS at --listen until Ctrl-C or SIGTERM; then it finishes what it does, writes its
+state and ends with status 0. What it is told at its first start stays with its
+state: the CA that signs its certificates, and who its operator is. Of the
+operator's token it gets the hash only.
 
 The SIGSTRUCT is APP.sig beside the image or, if there is none, a debug one made
 on the spot (dummy). --platform software runs it without SGX hardware: the same
@@ -58,7 +65,16 @@ if it cannot be started, and 130 after Ctrl-C.`,
 			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, args []string) error { return runEnclave(u, args[0], args[1:], f) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if isRuntimeImage(args[0]) {
+				if len(args) > 1 {
+					return usagef("%s is a runtime, which takes no arguments: flags of eos run go before it", args[0])
+				}
+			} else if err := refuseFlags(cmd, runtimeOnly, "this image: it is not that of a runtime"); err != nil {
+				return err
+			}
+			return runEnclave(u, args[0], args[1:], f)
+		},
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {
 				return []string{"sgxs"}, cobra.ShellCompDirectiveFilterFileExt
@@ -71,6 +87,7 @@ if it cannot be started, and 130 after Ctrl-C.`,
 	fl.StringVarP(&f.signature, "signature", "s", "", "`WHICH`: coresident, dummy or file=PATH (default: coresident if it is there, else dummy)")
 	fl.StringVar(&f.elf, "elf", "", "the ELF program of the image, `APP.elf`, to name functions in messages about faults (default: beside the image)")
 	f.runGo.add(cmd)
+	f.runtime.add(cmd)
 	f.config.add(cmd)
 	f.platform.add(cmd)
 	completeFlagFiles(cmd, "elf", "elf")
@@ -114,7 +131,13 @@ func runEnclave(u *ui, path string, args []string, f runFlags) error {
 	if isGo, err := isGoImage(path); err != nil {
 		return where(path, err)
 	} else if isGo {
-		return runGo(ctx, u, p, path, args, signature, options, f.runGo, caught)
+		var host *runtimeHost
+		if isRuntimeImage(path) {
+			if host, err = openRuntime(u, path, &f.runtime, &f.platform); err != nil {
+				return err
+			}
+		}
+		return errors.Join(runGo(ctx, u, p, path, args, signature, options, f.runGo, host, caught), host.close())
 	}
 	e, err := loadEnclave(u, p, path, signature, options, runner.Load)
 	if err != nil {

@@ -55,8 +55,8 @@ func isGoImage(path string) (bool, error) {
 	return err == nil, nil
 }
 
-// runGo runs the image of a Go program.
-func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []string, signature runner.Signature, o runner.LoadOptions, f runGoFlags, caught func() exitStatus) error {
+// runGo runs the image of a Go program. host is nil if it is not a runtime.
+func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []string, signature runner.Signature, o runner.LoadOptions, f runGoFlags, host *runtimeHost, caught func() exitStatus) error {
 	net, err := openNetwork(u, f.publish)
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []
 	// A thread that is inside holds a P, as in a system call. One that comes out
 	// must not wait until it has one.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), len(e.TCS)+4))
-	c, err := goenclave.NewCommand(e, goenclave.Options{
+	options := goenclave.Options{
 		Args: append([]string{path}, args...), Stdin: u.stdin, Stdout: u.stdout, Stderr: u.stderr, Data: net,
 		Symbolize: func(addr uint64) string {
 			if d, err := describeGo(path); err == nil && d != nil {
@@ -77,7 +77,11 @@ func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []
 			}
 			return ""
 		},
-	})
+	}
+	if host != nil {
+		options.Args, options.Handle, options.Grace = append(options.Args, host.config), host.handle, runtimeGrace
+	}
+	c, err := goenclave.NewCommand(e, options)
 	if err != nil {
 		return err
 	}

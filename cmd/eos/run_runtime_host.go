@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/enclaveos/eos/pkg/channel/wire"
+	"github.com/enclaveos/eos/pkg/runner/dispatch"
+	"github.com/enclaveos/eos/pkg/runner/kvback"
+	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/microcode"
+	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/quoting"
+)
+
+// runtimeGrace is how long a runtime has to finish requests and write its state.
+const runtimeGrace = 15 * time.Second
+
+// runtimeHost is what a runtime has outside, beside what any Go program has.
+type runtimeHost struct {
+	config string // the program's argument
+	store  *kvback.Store
+	handle map[wire.Method]dispatch.Handler
+}
+
+// openRuntime prepares the host of the runtime image at path.
+func openRuntime(u *ui, path string, f *runtimeFlags, pf *platformFlags) (h *runtimeHost, err error) {
+	h = &runtimeHost{handle: map[wire.Method]dispatch.Handler{}}
+	defer func() {
+		if err != nil {
+			h.close()
+		}
+	}()
+	dir := f.stateDir(path)
+	if dir == "" {
+		h.store, err = kvback.Memory()
+	} else {
+		h.store, err = kvback.Open(dir)
+	}
+	if err != nil {
+		return h, err
+	}
+	first, err := isFirst(dir)
+	if err != nil {
+		return h, err
+	}
+	if h.config, err = f.config(u, dir, first); err != nil {
+		return h, err
+	}
+	q, err := openQuoting(pf)
+	if err != nil {
+		return h, err
+	}
+	for m, do := range q.Handlers() {
+		h.handle[m] = do
+	}
+	for m, do := range h.store.Handlers() {
+		h.handle[m] = do
+	}
+	return h, nil
+}
+
+// isFirst reports whether no enclave has left anything sealed in a state directory.
+func isFirst(dir string) (bool, error) {
+	if dir == "" {
+		return true, nil
+	}
+	names, err := os.ReadDir(filepath.Join(dir, "sealed"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return len(names) == 0, err
+}
+
+// openQuoting opens the software platform's quoting enclave.
+func openQuoting(pf *platformFlags) (*quoting.Quoter, error) {
+	dir, err := stateDir(pf.dir)
+	if err != nil {
+		return nil, err
+	}
+	device, err := microcode.OpenDevice(dir)
+	if err != nil {
+		return nil, err
+	}
+	return quoting.Open(dir, device)
+}
+
+func (h *runtimeHost) close() error {
+	if h == nil || h.store == nil {
+		return nil
+	}
+	return h.store.Close()
+}
