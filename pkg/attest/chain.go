@@ -6,11 +6,9 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"strings"
 	"time"
 )
@@ -273,8 +271,21 @@ func (c *crl) check(cert *x509.Certificate) *Error {
 // verifyRaw checks a signature in the form r then s over the SHA-256 of msg.
 func verifyRaw(key *ecdsa.PublicKey, msg []byte, sig *[64]byte) bool {
 	sum := sha256.Sum256(msg)
-	der, err := asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:])})
-	return err == nil && ecdsa.VerifyASN1(key, sum[:], der)
+	return ecdsa.VerifyASN1(key, sum[:], derSignature(sig))
+}
+
+// derSignature returns SEQUENCE { INTEGER r, INTEGER s }.
+func derSignature(sig *[64]byte) []byte {
+	b := make([]byte, 2, 72)
+	for _, n := range [][]byte{sig[:32], sig[32:]} {
+		n = bytes.TrimLeft(n, "\x00")
+		if len(n) == 0 || n[0] >= 0x80 {
+			n = append([]byte{0}, n...)
+		}
+		b = derTLV(b, derInteger, n)
+	}
+	b[0], b[1] = derSequence, byte(len(b)-2)
+	return b
 }
 
 // parseRawKey reads x then y.

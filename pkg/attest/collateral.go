@@ -24,7 +24,6 @@ const (
 // "signature": hex}. It does not look into the body.
 func ParseSignedJSON(name string, response []byte) (SignedJSON, error) {
 	var s SignedJSON
-	var has keySet
 	err := parseJSON(response, func(r *reader) error {
 		return r.object(func(key []byte) (err error) {
 			switch string(key) {
@@ -34,14 +33,11 @@ func ParseSignedJSON(name string, response []byte) (SignedJSON, error) {
 			case "signature":
 				err = r.hex(s.Signature[:])
 			default:
-				return r.errorf("unknown key %q", key)
+				return errUnknownKey
 			}
-			return has.add(key, err)
-		})
+			return err
+		}, name, "signature")
 	})
-	if err == nil {
-		err = has.want(name, "signature")
-	}
 	if err != nil {
 		return SignedJSON{}, fmt.Errorf("%s: %w", name, err)
 	}
@@ -81,7 +77,6 @@ func ParseCollateral(b []byte) (*Collateral, error) {
 		return nil, fmt.Errorf("collateral bundle: %d bytes, want at most %d", len(b), MaxCollateralSize)
 	}
 	c := &Collateral{}
-	var has keySet
 	text := func(r *reader, dst *[]byte) error {
 		s, err := r.str()
 		*dst = []byte(s)
@@ -109,15 +104,12 @@ func ParseCollateral(b []byte) (*Collateral, error) {
 			case "qe_identity_signature":
 				err = r.hex(c.QEIdentity.Signature[:])
 			default:
-				return r.errorf("unknown key %q", key)
+				return errUnknownKey
 			}
-			return has.add(key, err)
-		})
-	})
-	if err == nil {
-		err = has.want("pck_crl_issuer_chain", "root_ca_crl", "pck_crl", "tcb_info_issuer_chain", "tcb_info", "tcb_info_signature",
+			return err
+		}, "pck_crl_issuer_chain", "root_ca_crl", "pck_crl", "tcb_info_issuer_chain", "tcb_info", "tcb_info_signature",
 			"qe_identity_issuer_chain", "qe_identity", "qe_identity_signature")
-	}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("collateral bundle: %w", err)
 	}

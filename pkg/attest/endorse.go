@@ -344,16 +344,17 @@ func (e *endorsement) validAt(step Step, now time.Time) *Error {
 		if w.step != step {
 			continue
 		}
-		err := &Error{Step: step, Got: now.UTC().Format(time.RFC3339),
-			Want: w.Issued.UTC().Format(time.RFC3339) + " to " + w.Expires.UTC().Format(time.RFC3339)}
+		var what, hint string
 		switch {
 		case now.Before(w.Issued):
-			err.What, err.Hint = w.what+" is not valid yet", "check the clock"
-			return err
+			what, hint = " is not valid yet", "check the clock"
 		case now.After(w.Expires):
-			err.What, err.Hint = w.what+" has expired", "fetch current collateral; if a certificate expired, the platform needs a new one"
-			return err
+			what, hint = " has expired", "fetch current collateral; if a certificate expired, the platform needs a new one"
+		default:
+			continue
 		}
+		return &Error{Step: step, What: w.what + what, Got: now.UTC().Format(time.RFC3339), Hint: hint,
+			Want: w.Issued.UTC().Format(time.RFC3339) + " to " + w.Expires.UTC().Format(time.RFC3339)}
 	}
 	return nil
 }

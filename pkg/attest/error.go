@@ -41,6 +41,39 @@ const (
 	StepPolicyExtension  Step = "policy-extension" // certificate extensions by OID
 )
 
+var stepTitles = map[Step]string{
+	StepQuote: "form of the quote", StepCollateral: "collateral is there", StepPCKChain: "PCK certificate chain to a trusted root",
+	StepPCKExtensions: "platform description in the PCK certificate", StepTCBChain: "certificate that signs the collateral",
+	StepRootCRL: "revocation list of the root", StepPCKCRL: "revocation list of the PCK CA", StepRevocation: "no certificate is revoked",
+	StepQEReport: "signature over the quoting enclave's report", StepQEBinding: "attestation key belongs to the quoting enclave",
+	StepQuoteSignature: "signature over the quote", StepTCBInfo: "TCB info of this platform", StepQEIdentity: "identity of the quoting enclave",
+	StepCollateralAge: "age of the collateral", StepTDXModule: "identity of the TDX module", StepTCBLevel: "TCB level of the platform",
+	StepBinding: "quote belongs to this key", StepPolicy: "policy is complete", StepPolicyTEE: "kind of enclave", StepPolicyRoot: "accepted root",
+	StepPolicyDebug: "not debug", StepPolicyAttributes: "attributes", StepPolicyMREnclave: "MRENCLAVE", StepPolicyMRSigner: "MRSIGNER",
+	StepPolicyISVProdID: "ISVPRODID", StepPolicyISVSVN: "ISVSVN", StepPolicyMRTD: "MRTD", StepPolicyRTMR: "RTMRs",
+	StepPolicyTCB: "TCB status and advisories", StepPolicyExtension: "extensions of the certificate",
+}
+
+// Title names the step for people, as what holds if it passed.
+func (s Step) Title() string {
+	if t := stepTitles[s]; t != "" {
+		return t
+	}
+	return string(s)
+}
+
+// Steps returns the steps of a verification of a quote of this kind, in
+// order: what Result.Passed is when nothing failed.
+func Steps(t TEE) []Step {
+	var steps []Step
+	for _, s := range verifySteps {
+		if s != StepTDXModule || t == TDX {
+			steps = append(steps, s)
+		}
+	}
+	return steps
+}
+
 // Error says which step refused and why. Want and Got are what the step
 // compared, in words or hex, and may be empty; Hint says what to do.
 type Error struct {

@@ -2,7 +2,6 @@ package attest
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"strconv"
 	"unicode/utf16"
@@ -19,8 +18,10 @@ const maxDepth = 16
 // are what a signature is over. It is also several times faster.
 type reader struct {
 	b     []byte
+	text  string // b again, so that strings are cut from it
 	i     int
 	depth int
+	keys  [][]byte // of the objects around i, outermost first
 }
 
 func (r *reader) errorf(format string, a ...any) error {
@@ -64,13 +65,12 @@ func (r *reader) enter(c byte) error {
 }
 
 // object calls member for each key; member must read the value. A key that
-// comes twice is an error.
-func (r *reader) object(member func(key []byte) error) error {
+// comes twice is an error, and so is one of required that does not come.
+func (r *reader) object(member func(key []byte) error, required ...string) error {
 	if err := r.enter('{'); err != nil {
 		return err
 	}
-	var room [32][]byte
-	seen := room[:0]
+	base := len(r.keys)
 	for first := true; ; first = false {
 		if r.peek() == '}' && first {
 			break
@@ -79,27 +79,40 @@ func (r *reader) object(member func(key []byte) error) error {
 		if err != nil {
 			return err
 		}
-		for _, s := range seen {
-			if bytes.Equal(s, key) {
-				return r.errorf("key %q twice", key)
-			}
+		if has(r.keys[base:], string(key)) {
+			return r.errorf("key %q twice", key)
 		}
-		if seen = append(seen, key); len(seen) > 64 {
+		if r.keys = append(r.keys, key); len(r.keys)-base > 64 {
 			return r.errorf("more than 64 keys in one object")
 		}
 		if err := r.expect(':'); err != nil {
 			return err
 		}
 		if err := member(key); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", key, err)
 		}
 		if r.peek() != ',' {
 			break
 		}
 		r.i++
 	}
+	for _, w := range required {
+		if !has(r.keys[base:], w) {
+			return r.errorf("key %q is missing", w)
+		}
+	}
+	r.keys = r.keys[:base]
 	r.depth--
 	return r.expect('}')
+}
+
+func has(keys [][]byte, key string) bool {
+	for _, k := range keys {
+		if string(k) == key {
+			return true
+		}
+	}
+	return false
 }
 
 // array calls element for each one, which must read it.
@@ -161,8 +174,11 @@ func (r *reader) quoted() (s []byte, plain bool, err error) {
 
 func (r *reader) str() (string, error) {
 	s, plain, err := r.quoted()
-	if err != nil || plain {
-		return string(s), err
+	if err != nil {
+		return "", err
+	}
+	if plain {
+		return r.text[r.i-1-len(s) : r.i-1], nil
 	}
 	return r.unescape(s)
 }
@@ -358,12 +374,9 @@ func (r *reader) skipNumber() error {
 
 // parseJSON reads one value from the whole of b.
 func parseJSON(b []byte, value func(r *reader) error) error {
-	r := &reader{b: b}
+	r := &reader{b: b, text: string(b), keys: make([][]byte, 0, 48)}
 	if err := value(r); err != nil {
 		return err
 	}
 	return r.end()
 }
-
-// errMissing says that a document lacks a key.
-func errMissing(key string) error { return errors.New("key " + strconv.Quote(key) + " is missing") }

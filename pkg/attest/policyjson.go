@@ -4,6 +4,7 @@ import (
 	"encoding/asn1"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -61,8 +62,8 @@ func (p *Policy) UnmarshalJSON(b []byte) error {
 }
 
 func (p *Policy) read(r *reader) error {
-	return r.fields(func(key string) (err error) {
-		switch key {
+	return r.object(func(key []byte) (err error) {
+		switch string(key) {
 		case "roots":
 			p.Roots, err = readCriterion(r, r.str)
 		case "sgx":
@@ -91,8 +92,8 @@ func (p *Policy) read(r *reader) error {
 }
 
 func (s *SGXPolicy) read(r *reader) error {
-	return r.fields(func(key string) (err error) {
-		switch key {
+	return r.object(func(key []byte) (err error) {
+		switch string(key) {
 		case "mrenclave":
 			s.MREnclave, err = readCriterion(r, readHash[sgx.Measurement](r))
 		case "mrsigner":
@@ -114,8 +115,8 @@ func (s *SGXPolicy) read(r *reader) error {
 }
 
 func (t *TDXPolicy) read(r *reader) error {
-	return r.fields(func(key string) (err error) {
-		switch key {
+	return r.object(func(key []byte) (err error) {
+		switch string(key) {
 		case "mrtd":
 			t.MRTD, err = readCriterion(r, readHash[Hash48](r))
 		case "rtmr0", "rtmr1", "rtmr2", "rtmr3":
@@ -133,8 +134,8 @@ func (t *TDXPolicy) read(r *reader) error {
 
 func readTCBRule(r *reader) (TCBRule, error) {
 	var rule TCBRule
-	err := r.fields(func(key string) (err error) {
-		switch key {
+	err := r.object(func(key []byte) (err error) {
+		switch string(key) {
 		case "status":
 			rule.Status, err = r.status()
 		case "advisories":
@@ -159,8 +160,8 @@ func readTCBRule(r *reader) (TCBRule, error) {
 
 func readExtensionRule(r *reader) (ExtensionRule, error) {
 	var x ExtensionRule
-	err := r.fields(func(key string) (err error) {
-		switch key {
+	err := r.object(func(key []byte) (err error) {
+		switch string(key) {
 		case "oid":
 			var s string
 			if s, err = r.str(); err == nil {
@@ -199,9 +200,8 @@ func readAttributes(r *reader) (Attributes, error) {
 		return AnyAttributes(), r.word("any")
 	}
 	a := Attributes{set: true}
-	var has keySet
-	err := r.fields(func(key string) (err error) {
-		switch key {
+	err := r.object(func(key []byte) (err error) {
+		switch string(key) {
 		case "flags":
 			a.flags, err = r.hex64()
 		case "flags_mask":
@@ -213,12 +213,8 @@ func readAttributes(r *reader) (Attributes, error) {
 		default:
 			return errUnknownKey
 		}
-		has = append(has, key)
 		return err
-	})
-	if err == nil {
-		err = has.want("flags", "flags_mask", "xfrm", "xfrm_mask")
-	}
+	}, "flags", "flags_mask", "xfrm", "xfrm_mask")
 	if err == nil && (a.flags&^a.flagsMask != 0 || a.xfrm&^a.xfrmMask != 0) {
 		err = r.errorf("attributes: a bit is wanted that its mask leaves out: nothing could match")
 	}
@@ -256,18 +252,7 @@ func readHash[T ~[32]byte | ~[48]byte](r *reader) func() (T, error) {
 	}
 }
 
-var errUnknownKey = fmt.Errorf("unknown key")
-
-// fields reads an object whose keys are all known, and names the key in
-// errors.
-func (r *reader) fields(member func(key string) error) error {
-	return r.object(func(key []byte) error {
-		if err := member(string(key)); err != nil {
-			return fmt.Errorf("%s: %w", key, err)
-		}
-		return nil
-	})
-}
+var errUnknownKey = errors.New("unknown key")
 
 func (r *reader) word(w string) error {
 	s, err := r.str()

@@ -56,7 +56,6 @@ const (
 // passed over: the text is signed, and Intel adds keys.
 func ParseTCBInfo(b []byte) (*TCBInfo, error) {
 	t := &TCBInfo{TCBType: -1}
-	var has keySet
 	err := parseJSON(b, func(r *reader) error {
 		return r.object(func(key []byte) (err error) {
 			var n uint64
@@ -91,6 +90,7 @@ func ParseTCBInfo(b []byte) (*TCBInfo, error) {
 					return err
 				})
 			case "tcbLevels":
+				t.Levels = make([]TCBLevel, 0, 24)
 				err = r.list(maxLevels, func() error {
 					l, err := r.tcbLevel()
 					t.Levels = append(t.Levels, l)
@@ -99,11 +99,11 @@ func ParseTCBInfo(b []byte) (*TCBInfo, error) {
 			default:
 				return r.skip()
 			}
-			return has.add(key, err)
-		})
+			return err
+		}, "version", "issueDate", "nextUpdate", "fmspc", "pceId", "tcbType", "tcbEvaluationDataNumber", "tcbLevels")
 	})
 	if err == nil {
-		err = t.check(has)
+		err = t.check()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("TCB info: %w", err)
@@ -111,10 +111,7 @@ func ParseTCBInfo(b []byte) (*TCBInfo, error) {
 	return t, nil
 }
 
-func (t *TCBInfo) check(has keySet) error {
-	if err := has.want("version", "issueDate", "nextUpdate", "fmspc", "pceId", "tcbType", "tcbEvaluationDataNumber", "tcbLevels"); err != nil {
-		return err
-	}
+func (t *TCBInfo) check() error {
 	switch {
 	case t.Version == 2 && t.ID == "":
 		t.ID = "SGX"
@@ -132,7 +129,7 @@ func (t *TCBInfo) check(has keySet) error {
 	}
 	tdx := t.ID == "TDX"
 	if tdx && t.Module == nil {
-		return errMissing("tdxModule")
+		return fmt.Errorf("no tdxModule")
 	}
 	for i, l := range t.Levels {
 		if (l.TDX != nil) != tdx {
@@ -145,7 +142,6 @@ func (t *TCBInfo) check(has keySet) error {
 // tcbLevel reads an element of "tcbLevels" in the form of either version.
 func (r *reader) tcbLevel() (TCBLevel, error) {
 	var l TCBLevel
-	var has keySet
 	err := r.object(func(key []byte) (err error) {
 		switch string(key) {
 		case "tcb":
@@ -159,24 +155,20 @@ func (r *reader) tcbLevel() (TCBLevel, error) {
 		default:
 			return r.skip()
 		}
-		return has.add(key, err)
-	})
-	if err == nil {
-		err = has.want("tcb", "tcbDate", "tcbStatus")
-	}
+		return err
+	}, "tcb", "tcbDate", "tcbStatus")
 	return l, err
 }
 
 func (r *reader) tcb(l *TCBLevel) error {
-	var has keySet
-	named := 0
+	named, listed := 0, false
 	err := r.object(func(key []byte) (err error) {
 		var n uint64
 		switch k := string(key); {
 		case k == "pcesvn":
-			n, err = r.number(1<<16 - 1)
-			l.PCESVN = uint16(n)
+			l.PCESVN, err = r.uint16()
 		case k == "sgxtcbcomponents":
+			listed = true
 			err = r.components(&l.SGX)
 		case k == "tdxtcbcomponents":
 			l.TDX = new([16]uint8)
@@ -192,19 +184,12 @@ func (r *reader) tcb(l *TCBLevel) error {
 		default:
 			return r.skip()
 		}
-		return has.add(key, err)
-	})
-	switch {
-	case err != nil:
 		return err
-	case named == 0:
-		return has.want("sgxtcbcomponents", "pcesvn")
-	case named != 16:
-		return r.errorf("%d SGX components, want 16", named)
-	case has.want("sgxtcbcomponents") == nil:
-		return r.errorf("SGX components in both forms")
+	}, "pcesvn")
+	if err == nil && !(listed && named == 0 || !listed && named == 16) {
+		err = r.errorf("want 16 SGX components, in one of the two forms")
 	}
-	return has.want("pcesvn")
+	return err
 }
 
 func (r *reader) components(c *[16]uint8) error {
@@ -213,20 +198,14 @@ func (r *reader) components(c *[16]uint8) error {
 		if count = i + 1; i >= len(c) {
 			return r.errorf("more than %d components", len(c))
 		}
-		found := false
-		err := r.object(func(key []byte) (err error) {
+		return r.object(func(key []byte) error {
 			if string(key) != "svn" {
 				return r.skip()
 			}
-			found = true
 			n, err := r.number(0xff)
 			c[i] = uint8(n)
 			return err
-		})
-		if err == nil && !found {
-			err = errMissing("svn")
-		}
-		return err
+		}, "svn")
 	})
 	if err == nil && count != len(c) {
 		err = r.errorf("%d components, want %d", count, len(c))
@@ -235,8 +214,11 @@ func (r *reader) components(c *[16]uint8) error {
 }
 
 func (r *reader) tdxModule(m *TDXModule, id *string, levels *[]EnclaveLevel) error {
-	var has keySet
-	err := r.object(func(key []byte) (err error) {
+	required := []string{"mrsigner", "attributes", "attributesMask"}
+	if id != nil {
+		required = append(required, "id", "tcbLevels")
+	}
+	return r.object(func(key []byte) (err error) {
 		switch k := string(key); {
 		case k == "mrsigner":
 			err = r.hex(m.MRSigner[:])
@@ -251,15 +233,8 @@ func (r *reader) tdxModule(m *TDXModule, id *string, levels *[]EnclaveLevel) err
 		default:
 			return r.skip()
 		}
-		return has.add(key, err)
-	})
-	if err == nil {
-		err = has.want("mrsigner", "attributes", "attributesMask")
-	}
-	if err == nil && id != nil {
-		err = has.want("id", "tcbLevels")
-	}
-	return err
+		return err
+	}, required...)
 }
 
 // MarshalJSON writes the body in Intel's form of t.Version.

@@ -58,9 +58,8 @@ func (v *Verifier) Verify(quote []byte, c *Collateral) (*Result, error) {
 	r.qeIdentity(e)
 	v.age(r, e)
 	r.level(e)
-	for _, step := range verifySteps {
-		reached := slices.Contains(r.Passed, step) || step == StepTDXModule && q.TEE != TDX
-		if !reached && len(r.Failures) == 0 { // every step that is left out has a failure before it
+	for _, step := range Steps(q.TEE) {
+		if !slices.Contains(r.Passed, step) && len(r.Failures) == 0 { // every step that is left out has a failure before it
 			r.settle(step, &Error{What: "the step was not done", Hint: "this is an error of the verifier"})
 		}
 	}
