@@ -87,9 +87,11 @@ func (t *toolchain) patches(pkgs []*goPackage, o *Options) []patch {
 	return out
 }
 
+// find finds a package, or the form of it that is compiled for a test, whose files
+// are the same.
 func find(pkgs []*goPackage, path string) *goPackage {
 	for _, p := range pkgs {
-		if p.ImportPath == path {
+		if name, _, _ := strings.Cut(p.ImportPath, " "); name == path {
 			return p
 		}
 	}
