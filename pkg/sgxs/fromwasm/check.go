@@ -147,7 +147,7 @@ func (m *Module) exports(compiled wazero.CompiledModule) error {
 	if ok {
 		m.MinPages = memory.Min()
 	}
-	if !ok && (m.WASI || len(m.Interfaces) > 0) {
+	if !ok && len(compiled.ImportedFunctions()) > 0 {
 		return refuse("the host reads and writes what a guest names there", "it exports no memory named \"memory\"")
 	}
 	exported := compiled.ExportedFunctions()
