@@ -45,7 +45,12 @@ type Peer struct {
 }
 
 // Proof is what has been proven.
-func (p *Peer) Proof() Proof { return p.proof }
+func (p *Peer) Proof() Proof {
+	if p.result == nil {
+		return -1
+	}
+	return p.proof
+}
 
 // Result is what was found out about the evidence. It must not be changed.
 func (p *Peer) Result() *attest.Result { return p.result }

@@ -113,7 +113,9 @@ func (p *Platform) makeCollateral(x *issue.PCKExtensions, now time.Time) error {
 // Roots trusts this platform and no other.
 func (p *Platform) Roots() *attest.Roots {
 	r := new(attest.Roots)
-	r.Add(RootName, p.h.Root.Cert)
+	if err := r.Add(RootName, p.h.Root.Cert); err != nil {
+		panic(err) // the name is not empty, and not Intel's
+	}
 	return r
 }
 
