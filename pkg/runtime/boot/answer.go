@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"path"
+	"runtime"
 	"strconv"
+	"strings"
 
 	"github.com/enclaveos/eos/pkg/runtime/module"
 )
@@ -59,4 +62,27 @@ func (r *Runtime) failWith(w http.ResponseWriter, req *http.Request, err error) 
 		r.log.Error("a request failed", "method", req.Method, "path", req.URL.Path, "error", err)
 		fail(w, http.StatusInternalServerError, "internal error")
 	}
+}
+
+// caught ends a request whose handler has panicked. The log, which the host reads, gets
+// where that was but not what it said: that may be anybody's data.
+func (r *Runtime) caught(w http.ResponseWriter, req *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	var pcs [16]uintptr
+	var where []string
+	for frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])]); ; {
+		f, more := frames.Next()
+		where = append(where, f.Function+" "+path.Base(f.File)+":"+strconv.Itoa(f.Line))
+		if !more {
+			break
+		}
+	}
+	r.log.Error("a handler panicked", "method", req.Method, "where", strings.Join(where, ", "))
+	fail(w, http.StatusInternalServerError, "internal error")
 }

@@ -58,6 +58,7 @@ func (r *Runtime) newHandler() http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.requests.Add(1)
+		defer r.caught(w, req)
 		req = req.WithContext(module.WithCaller(req.Context(), r.callerOf(req)))
 		if _, pattern := mux.Handler(req); pattern == "" {
 			unknown(w, req, mux)
