@@ -8,8 +8,11 @@ import "sync/atomic"
 // result is absurd.
 var (
 	clockPage uint64
-	lastMono  uint64 // the latest monotonic time that anybody has been given
 	lastWall  uint64
+
+	// lastMono is the latest monotonic time that anybody has been given. A Go
+	// runtime that is told 0 ends, so not even a host without a clock says that.
+	lastMono uint64 = 1
 )
 
 const (

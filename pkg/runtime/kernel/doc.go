@@ -28,5 +28,5 @@
 //
 // Known limits: an access of the program near address 0 is a page fault only as
 // long as the host's kernel maps nothing there; memory that the program makes
-// inaccessible stays accessible, since permissions are those of the image.
+// read-only stays writable, since permissions are those of the image (mprotect).
 package kernel

@@ -257,8 +257,12 @@ func (m *memory) munmap(addr, n uint64) uint64 {
 	return 0
 }
 
-// mprotect gives pages out that had been reserved. Permissions themselves are
-// those of the image and do not change.
+// mprotect gives pages out that had been reserved. Permissions themselves are those
+// of the image and do not change. What would be believed to protect, and does not,
+// is refused: to make pages inaccessible that are in use, and to make pages
+// executable that are not of the code area. To take only the right to write is
+// answered as if it were done: compilers ask for it, of pages that they have
+// written.
 func (m *memory) mprotect(addr, n, prot uint64) uint64 {
 	n = roundUp(n, pageSize)
 	if addr%pageSize != 0 {
@@ -272,7 +276,19 @@ func (m *memory) mprotect(addr, n, prot uint64) uint64 {
 		}
 		return errNoMem
 	}
-	if prot == 0 || n == 0 {
+	if n == 0 {
+		return 0
+	}
+	if prot&protExec != 0 && a != &m.code {
+		return errAcces
+	}
+	if prot == 0 {
+		lock(&m.lock)
+		used := m.inUse(addr, n)
+		unlock(&m.lock)
+		if used {
+			return errAcces
+		}
 		return 0
 	}
 	if addr+n > a.end {
@@ -287,6 +303,16 @@ func (m *memory) mprotect(addr, n, prot uint64) uint64 {
 	m.mark(m.taken, addr, n, true)
 	unlock(&m.lock)
 	return 0
+}
+
+// inUse reports whether any page of a range has been handed out.
+func (m *memory) inUse(addr, n uint64) bool {
+	for p := addr; p < addr+n; p += pageSize {
+		if m.bit(m.liveBits, p) {
+			return true
+		}
+	}
+	return false
 }
 
 // madvise: Go relies on zero pages after MADV_DONTNEED. MADV_FREE may keep them.

@@ -187,6 +187,21 @@ func TestMemoryRefusals(t *testing.T) {
 	if r := mem.mprotect(e.Base, pageSize, 1); r != 0 {
 		t.Errorf("mprotect of the program's text: %d", int64(r))
 	}
+	// What cannot be done is not answered as if it were.
+	reserved := heap + arenaSize // by the hint above
+	code := mem.mmap(0, pageSize, 7, mapAnonymous)
+	for _, c := range []struct {
+		what       string
+		addr, prot uint64
+		want       uint64
+	}{
+		{"nothing of pages in use", heap, 0, errAcces}, {"nothing of reserved pages", reserved, 0, 0}, {"execution of data", heap, 5, errAcces},
+		{"execution of code", code, 5, 0}, {"reading only", heap, 1, 0}, {"nothing of code in use", code, 0, errAcces},
+	} {
+		if r := mem.mprotect(c.addr, pageSize, c.prot); r != c.want {
+			t.Errorf("mprotect, %s: %d, want %d", c.what, int64(r), int64(c.want))
+		}
+	}
 	if r := mem.mprotect(0x1000, pageSize, 1); r != errNoMem {
 		t.Errorf("mprotect outside: %d", int64(r))
 	}
