@@ -57,7 +57,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 // verbs lists the commands in the order in which help shows them.
 var verbs = []func(*ui) *cobra.Command{
 	buildCmd, appendCmd, signCmd, runCmd, testCmd,
-	inspectCmd, diffCmd, verifyCmd, keygenCmd, caCmd, doctorCmd,
+	verifyCmd, callCmd, statusCmd,
+	inspectCmd, diffCmd, keygenCmd, caCmd, doctorCmd,
 	toolCmd, completionCmd, versionCmd,
 }
 
@@ -66,12 +67,14 @@ func rootCmd(u *ui) *cobra.Command {
 		Use:   "eos",
 		Short: "build, sign and run enclaves",
 		Long: `eos turns a program into an enclave image (SGXS), signs it and runs it, on SGX
-hardware or on a software platform.
+hardware or on a software platform. A program is a set of WASM modules, a Go
+package or an ELF file.
 
-  eos build app.elf                   app.elf -> app.sgxs, prints MRENCLAVE
+  eos build app.wasm                  app.wasm -> app.sgxs, prints MRENCLAVE
   eos keygen key.pem                  once
   eos sign --key key.pem app.sgxs     app.sig, prints MRSIGNER
-  eos run app.sgxs                    as an enclave
+  eos run app.sgxs                    as an enclave, at https://127.0.0.1:8443
+  eos call --mrenclave app.sgxs app hello name=Ann
 
 Sizes take units (64MiB, 128K) and hex (0x1000). Errors go to stderr; the exit
 status is 1 for an error and 2 for a wrong command line.`,
