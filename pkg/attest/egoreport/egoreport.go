@@ -46,12 +46,12 @@ func FromResult(r *attest.Result, err error) (attestation.Report, error) {
 	revoked := false
 	var e *attest.Error
 	if errors.As(err, &e) {
-		revoked = e.Step == attest.StepTCBLevel && r.Status == attest.Revoked
+		revoked = r != nil && e.Step == attest.StepTCBLevel && r.Status == attest.Revoked
 	}
 	switch {
 	case err != nil && !revoked:
 		return unknown(), err
-	case len(r.Passed) == 0 || r.Status == attest.StatusUnknown:
+	case r == nil || len(r.Passed) == 0 || r.Status == attest.StatusUnknown:
 		return unknown(), errors.New("egoreport: not the result of a verification")
 	case r.Quote.TEE != attest.SGX:
 		return unknown(), &attest.Error{Step: attest.StepPolicyTEE, What: "kind of quote", Want: "SGX", Got: r.Quote.TEE.String(),
