@@ -103,11 +103,7 @@ func (r Request) String() string {
 
 // RequestFor reads from the PCK certificate in a quote which collateral is for it.
 // It verifies nothing.
-func RequestFor(quote []byte) (Request, error) {
-	q, err := attest.ParseQuote(quote)
-	if err != nil {
-		return Request{}, err
-	}
+func RequestFor(q *attest.Quote) (Request, error) {
 	if q.CertType != attest.CertPCKChain {
 		return Request{}, fmt.Errorf("collateral: the quote has no PCK certificate chain (its certification data is of type %d)", q.CertType)
 	}
@@ -146,8 +142,8 @@ func requestOf(tee attest.TEE, cert *x509.Certificate, extension []byte) (Reques
 }
 
 // For returns the collateral for a quote.
-func (c *Client) For(ctx context.Context, quote []byte) (*attest.Collateral, error) {
-	r, err := RequestFor(quote)
+func (c *Client) For(ctx context.Context, q *attest.Quote) (*attest.Collateral, error) {
+	r, err := RequestFor(q)
 	if err != nil {
 		return nil, err
 	}

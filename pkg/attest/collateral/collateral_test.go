@@ -109,7 +109,7 @@ func TestFor(t *testing.T) {
 	for name, p := range map[string]*attesttest.Platform{"sgx": attesttest.New(t), "tdx": tdx} {
 		e := p.Mint()
 		s := serve(t, e.Collateral)
-		got, err := client(s).For(t.Context(), e.Quote)
+		got, err := client(s).For(t.Context(), parse(t, e.Quote))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -547,16 +547,28 @@ func TestCRLForms(t *testing.T) {
 	}
 }
 
+func parse(t testing.TB, quote []byte) *attest.Quote {
+	t.Helper()
+	q, err := attest.ParseQuote(quote)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
 func TestRequestFor(t *testing.T) {
 	for _, v := range attesttest.Vectors(t) {
-		r, err := RequestFor(v.Quote)
+		if v.Step == attest.StepQuote {
+			continue
+		}
+		r, err := RequestFor(parse(t, v.Quote))
 		if v.Name == "good/processor-ca" && r.CA != Processor {
 			t.Errorf("%s: %v, %v", v.Name, r, err)
 		}
 		if v.Step == "" && (err != nil || r.FMSPC != theRequest.FMSPC) {
 			t.Errorf("%s: %v, %v", v.Name, r, err)
 		}
-		if (v.Step == attest.StepQuote || v.Step == attest.StepPCKExtensions) && err == nil {
+		if v.Step == attest.StepPCKExtensions && err == nil {
 			t.Errorf("%s: %v", v.Name, r)
 		}
 	}
@@ -576,7 +588,7 @@ func TestRealQuotes(t *testing.T) {
 		if err != nil {
 			t.Skipf("no real data to compare with (EOS_VECTORS): %v", err)
 		}
-		if r, err := RequestFor(b); err != nil || r.String() != want {
+		if r, err := RequestFor(parse(t, b)); err != nil || r.String() != want {
 			t.Errorf("%s: %v, %v, want %s", name, r, err, want)
 		}
 	}
@@ -607,10 +619,11 @@ func FuzzCRL(f *testing.F) {
 }
 
 func FuzzRequestFor(f *testing.F) {
-	f.Add(attesttest.New(f).Mint().Quote)
-	f.Add(attesttest.NewTDX(f).Mint().Quote)
+	for _, p := range []*attesttest.Platform{attesttest.New(f), attesttest.NewTDX(f)} {
+		f.Add(parse(f, p.Mint().Quote).CertData)
+	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		if r, err := RequestFor(in); err == nil && len(r.String()) > len("sgx-000000000000-processor") {
+		if r, err := RequestFor(&attest.Quote{CertType: attest.CertPCKChain, CertData: in}); err == nil && len(r.String()) > len("sgx-000000000000-processor") {
 			t.Errorf("%q", r)
 		}
 	})

@@ -66,8 +66,8 @@ func writeFile(path string, c *attest.Collateral, mode fs.FileMode) error {
 
 // Bundle is a source of collateral that is the file at path, whatever the quote. It
 // is read each time, so that it can be exchanged.
-func Bundle(path string) func(ctx context.Context, quote []byte) (*attest.Collateral, error) {
-	return func(context.Context, []byte) (*attest.Collateral, error) { return ReadBundle(path) }
+func Bundle(path string) func(context.Context, *attest.Quote) (*attest.Collateral, error) {
+	return func(context.Context, *attest.Quote) (*attest.Collateral, error) { return ReadBundle(path) }
 }
 
 // Cache is a directory with a bundle file for each Request. Several processes may
