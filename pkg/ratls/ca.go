@@ -101,8 +101,8 @@ func ParseCA(certPEM, keyPEM []byte) (*CA, error) {
 
 func parseCA(certPEM, keyPEM []byte) (*CA, error) {
 	ca := new(CA)
-	last := (*x509.Certificate)(nil)
-	for rest := certPEM; ; {
+	last, rest := (*x509.Certificate)(nil), certPEM
+	for n := 0; ; n++ {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			if len(bytes.TrimSpace(rest)) != 0 {
@@ -120,7 +120,7 @@ func parseCA(certPEM, keyPEM []byte) (*CA, error) {
 		switch {
 		case last == nil:
 			ca.cert = cert
-		case len(ca.chain) == maxChain:
+		case n == maxChain:
 			return nil, fmt.Errorf("more than %d certificates", maxChain)
 		default:
 			if err := last.CheckSignatureFrom(cert); err != nil {

@@ -25,8 +25,12 @@ const (
 	poolAge  = 5 * time.Minute // older ones are thrown away
 )
 
-// retryAfter is how long Run waits after a leaf could not be made.
-const retryAfter = 3 * time.Second
+// How long Run waits after a leaf could not be made: without one nobody can connect, and
+// with one there is time.
+const (
+	retrySoon  = 3 * time.Second
+	retryLater = time.Minute
+)
 
 // leaf is a certificate with its key and evidence.
 type leaf struct {
@@ -132,9 +136,12 @@ func (a *Attester) quoteFor(ctx context.Context, data [sgx.ReportDataSize]byte) 
 func (a *Attester) renewDue(ctx context.Context, id *identity) (time.Duration, error) {
 	id.minting.Lock()
 	defer id.minting.Unlock()
-	now := a.now()
-	if l := id.current.Load(); l != nil && l.valid(now) && a.due(l).After(now) {
-		return a.due(l).Sub(now), nil
+	now, retry := a.now(), retrySoon
+	if l := id.current.Load(); l != nil && l.valid(now) {
+		if left := a.due(l).Sub(now); left > 0 {
+			return left, nil
+		}
+		retry = retryLater
 	}
 	if id.retired.Load() {
 		return MaxLifetime, nil
@@ -147,7 +154,7 @@ func (a *Attester) renewDue(ctx context.Context, id *identity) (time.Duration, e
 	}
 	id.readied.Do(func() { close(id.ready) })
 	if err != nil {
-		return retryAfter, err
+		return retry, err
 	}
 	return a.due(l).Sub(now), nil
 }
@@ -295,7 +302,7 @@ func (a *Attester) fill(ctx context.Context, id *identity) {
 			if ctx.Err() == nil {
 				a.log.Error("no new leaf", "subject", id.subject.Name, "err", err)
 			}
-			wait = retryAfter
+			wait = retrySoon
 		}
 		select {
 		case <-time.After(wait):

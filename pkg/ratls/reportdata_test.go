@@ -1,7 +1,6 @@
 package ratls
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -19,7 +18,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -221,61 +219,61 @@ func TestExporterPublished(t *testing.T) {
 	}
 }
 
-// What we export from a real connection is that function of its exporter secret, which
-// crypto/tls writes into a key log; both ends get the same.
+// Both ends of a connection export the same, for each label and context another value,
+// and another one than any other connection does.
 func TestExporterOfConnection(t *testing.T) {
+	seen := make(map[[32]byte]bool)
+	for range 2 {
+		ours, theirs := connection(t)
+		for _, label := range []string{serverLabel, clientLabel} {
+			for _, context := range [][32]byte{fill32(0), fill32(7)} {
+				x, err := exported(&ours, label, context)
+				if err != nil {
+					t.Fatal(err)
+				}
+				y, err := exported(&theirs, label, context)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if x != y {
+					t.Errorf("%s: client %x, server %x", label, x, y)
+				}
+				seen[x] = true
+			}
+		}
+	}
+	if len(seen) != 8 {
+		t.Errorf("%d different values of 8", len(seen))
+	}
+	unfinished := tls.ConnectionState{Version: tls.VersionTLS13}
+	if _, err := exported(&unfinished, serverLabel, fill32(7)); err == nil {
+		t.Error("exported from a connection without a handshake")
+	}
+}
+
+// connection makes a TLS connection, and gives the states of client and server.
+func connection(t testing.TB) (client, server tls.ConnectionState) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{SerialNumber: big.NewInt(1)}, key.Public(), key)
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var keyLog bytes.Buffer
 	a, b := net.Pipe()
-	defer a.Close()
-	defer b.Close()
-	server := tls.Server(a, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true})
-	client := tls.Client(b, &tls.Config{InsecureSkipVerify: true, KeyLogWriter: &keyLog, MinVersion: tls.VersionTLS13})
+	t.Cleanup(func() { a.Close(); b.Close() })
+	s := tls.Server(a, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, SessionTicketsDisabled: true})
+	c := tls.Client(b, &tls.Config{InsecureSkipVerify: true})
 	done := make(chan error, 1)
-	go func() { done <- server.Handshake() }()
-	if err := client.Handshake(); err != nil {
+	go func() { done <- s.Handshake() }()
+	if err := c.Handshake(); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	ours, theirs := client.ConnectionState(), server.ConnectionState()
-	h := sha256.New
-	if ours.CipherSuite == tls.TLS_AES_256_GCM_SHA384 {
-		h = sha512.New384
-	}
-	var master []byte
-	for s := bufio.NewScanner(&keyLog); s.Scan(); {
-		if f := strings.Fields(s.Text()); f[0] == "EXPORTER_SECRET" {
-			master = unhex(t, f[2])
-		}
-	}
-	if master == nil {
-		t.Skip("this version of crypto/tls does not log the exporter secret")
-	}
-	context := fill32(7)
-	for _, label := range []string{serverLabel, clientLabel} {
-		x, err := exported(&ours, label, context)
-		if err != nil {
-			t.Fatal(err)
-		}
-		y, err := exported(&theirs, label, context)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if x != y || !bytes.Equal(x[:], export(t, h, master, label, context[:])) {
-			t.Errorf("%s: client %x, server %x", label, x, y)
-		}
-	}
-	unfinished := tls.ConnectionState{Version: tls.VersionTLS13}
-	if _, err := exported(&unfinished, serverLabel, context); err == nil {
-		t.Error("exported from a connection without a handshake")
-	}
+	return c.ConnectionState(), s.ConnectionState()
 }
