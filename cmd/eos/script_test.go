@@ -35,13 +35,19 @@ func TestMain(m *testing.M) {
 // commands they have:
 //
 //	enclave NAME FILE       builds a test enclave (testdata/enclaves) as FILE
+//	evidence KIND DIR       mints a quote and all that it takes to verify it
+//	https METHOD URL CA [TOKEN-FILE|- [BODY]]
+//	                        prints status and answer, to a client that knows only the CA
 //	hsm KEY DIGEST FILE     signs a digest as a device would: PKCS#1 v1.5
 //	json FILE [EXPR WANT]…  FILE is one JSON document; with the value WANT at EXPR, as a.b.0
+//	listening FILE VAR      waits until a runtime has written to FILE where it listens, in a
+//	                        story with its process id in the file pid, what it says in log
 //	oneline FILE            every line of FILE is a word of eos: error, warning or hint
 //	put FILE HEX OFFSET     writes bytes into a file
 //	cut FILE SIZE           shortens a file to its first SIZE bytes
 //
-// $EDP is testdata/vectors/edp, what the Fortanix tools made.
+// $EDP is testdata/vectors/edp, what the Fortanix tools made, and $REPO the
+// repository: the place to stand in to build the runtime from its source.
 func TestScript(t *testing.T) {
 	edp, err := filepath.Abs("../../testdata/vectors/edp")
 	if err != nil {
@@ -52,6 +58,7 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("EDP", edp)
+			e.Setenv("REPO", filepath.Dir(filepath.Dir(filepath.Dir(filepath.Dir(edp)))))
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("GOCACHE", goCache())
 			e.Values["t"] = e.T()
@@ -69,9 +76,15 @@ func TestScript(t *testing.T) {
 				wantArgs(ts, neg, args, 2, "enclave NAME FILE")
 				copyFile(ts, enclaves.Build(t, args[0]), ts.MkAbs(args[1]))
 			},
-			"hsm":     hsm,
-			"json":    checkJSON,
-			"oneline": oneLineOnly,
+			"evidence": func(ts *testscript.TestScript, neg bool, args []string) {
+				wantArgs(ts, neg, args, 2, "evidence KIND DIR")
+				mintEvidence(ts, t, args[0], args[1])
+			},
+			"hsm":       hsm,
+			"https":     httpsAsk,
+			"json":      checkJSON,
+			"listening": listeningAt,
+			"oneline":   oneLineOnly,
 			"put": func(ts *testscript.TestScript, neg bool, args []string) {
 				wantArgs(ts, neg, args, 3, "put FILE HEX OFFSET")
 				var b []byte
