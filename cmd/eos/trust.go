@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -122,8 +123,9 @@ func (f *trustFlags) platform() (*quoting.Quoter, error) {
 }
 
 func (f *trustFlags) addRoot(roots *attest.Roots, from string, c *x509.Certificate) error {
-	if !c.IsCA {
-		return fmt.Errorf("%s: %q is not a CA's certificate", from, c.Subject.CommonName)
+	if !c.IsCA || c.CheckSignatureFrom(c) != nil {
+		return withHint(fmt.Errorf("%s: %q is not the certificate of a root: it has not signed itself", from, c.Subject.CommonName),
+			"--root names the end of a platform's chain of certificates")
 	}
 	name := c.Subject.CommonName
 	if name == attest.IntelRootName {
@@ -282,12 +284,15 @@ func loadCertificates(path string) ([]*x509.Certificate, error) {
 
 // parseCertificates reads a chain: PEM, or one certificate as DER.
 func parseCertificates(path string, b []byte) ([]*x509.Certificate, error) {
-	if strings.HasPrefix(string(b), "\x30") {
+	if bytes.HasPrefix(b, []byte{0x30}) {
 		c, err := x509.ParseCertificate(b)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		return []*x509.Certificate{c}, nil
+	}
+	if bytes.IndexByte(b, 0) >= 0 {
+		return nil, fmt.Errorf("%s is not a file of certificates", path)
 	}
 	var chain []*x509.Certificate
 	for rest := b; ; {

@@ -170,8 +170,8 @@ func verifyFile(ctx context.Context, u *ui, path string, kind evidenceKind, f *e
 	}
 	peer, err := ratls.VerifyCertificate(ctx, chain, x.trust)
 	if err != nil {
-		if d, derr := ratls.DICEOf(chain[0]); derr == nil {
-			return x.end(x.foreign(ctx, chain, d), asJSON)
+		if quote, form := foreignEvidence(chain[0]); quote != nil {
+			return x.end(x.foreign(ctx, chain, quote, form), asJSON)
 		}
 		refused := &ratls.RefusedError{Chain: chain, Err: err}
 		errors.As(err, &refused)
@@ -185,15 +185,26 @@ func verifyFile(ctx context.Context, u *ui, path string, kind evidenceKind, f *e
 	return x.end(err, asJSON)
 }
 
-// foreign verifies a certificate of another implementation, whose evidence is in the
-// interoperable form. That it is about the certificate's key has been checked.
-func (x *examination) foreign(ctx context.Context, chain []*x509.Certificate, d *ratls.DICE) error {
+// foreignEvidence is the quote in a certificate of another implementation that is about
+// the certificate's key, and the name of its form.
+func foreignEvidence(cert *x509.Certificate) (quote []byte, form string) {
+	if d, err := ratls.DICEOf(cert); err == nil {
+		return d.Quote, "DICE evidence"
+	}
+	if quote, err := attest.QuoteOfOECertificate(cert); err == nil {
+		return quote, "the form of Open Enclave and EGo"
+	}
+	return nil, ""
+}
+
+// foreign verifies the evidence in a certificate of another implementation.
+func (x *examination) foreign(ctx context.Context, chain []*x509.Certificate, quote []byte, form string) error {
 	x.report.SetCertificate(chain)
 	if x.f.manifest != "" {
 		return usagef("--config-manifest is for certificates of eos: this one has no configuration's root")
 	}
-	err := x.appraise(ctx, d.Quote)
-	x.report.Add("key", "the evidence is about the key in the certificate", evidence.Held, "DICE evidence, of another implementation")
+	err := x.appraise(ctx, quote)
+	x.report.Add("key", "the evidence is about the key in the certificate", evidence.Held, form)
 	x.report.Add("session", "the enclave itself is at the end of a connection", evidence.NotChecked, "a certificate in a file has none")
 	return err
 }
@@ -201,8 +212,19 @@ func (x *examination) foreign(ctx context.Context, chain []*x509.Certificate, d 
 // maxEvidence bounds a file with a quote or a certificate.
 const maxEvidence = 1 << 20
 
-// quote verifies and appraises a quote alone.
+// quote verifies and appraises a quote alone, or in a report of Open Enclave.
 func (x *examination) quote(ctx context.Context, b []byte) error {
+	if attest.IsOEReport(b) {
+		kind, quote, err := attest.ParseOEReport(b)
+		if err == nil && kind != attest.OERemote {
+			err = &attest.Error{Step: attest.StepQuote, What: "a local report of Open Enclave, which only an enclave on the same machine can verify"}
+		}
+		if err != nil {
+			x.result(nil, err)
+			return err
+		}
+		b = quote
+	}
 	err := x.appraise(ctx, b)
 	x.report.Add("binding", "what the report data stands for", evidence.NotChecked, "a quote alone does not say")
 	return err

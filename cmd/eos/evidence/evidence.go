@@ -106,28 +106,6 @@ type Check struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// steps are the checks of package attest that always are made, for people.
-var steps = []struct {
-	step attest.Step
-	what string
-}{
-	{attest.StepQuote, "the evidence is a quote"},
-	{attest.StepPCKChain, "the platform's certificate leads to an accepted root"},
-	{attest.StepPCKExtensions, "the certificate describes an SGX platform"},
-	{attest.StepTCBChain, "the vendor's signing certificate leads to the same root"},
-	{attest.StepRootCRL, "the root's revocation list is valid"},
-	{attest.StepPCKCRL, "the platform CA's revocation list is valid"},
-	{attest.StepRevocation, "no certificate is revoked"},
-	{attest.StepQEReport, "the platform vouches for the quoting enclave"},
-	{attest.StepQEBinding, "the quoting enclave vouches for the attestation key"},
-	{attest.StepQuoteSignature, "the attestation key signed this quote"},
-	{attest.StepTCBInfo, "the vendor's statement about the platform is valid"},
-	{attest.StepQEIdentity, "the quoting enclave is the vendor's"},
-	{attest.StepCollateralAge, "the vendor's statements are recent"},
-	{attest.StepTDXModule, "the TDX module is the vendor's"},
-	{attest.StepTCBLevel, "the platform has a known TCB level"},
-}
-
 // New begins a report about subject.
 func New(subject string, at time.Time) *Report { return &Report{Subject: subject, Time: at.UTC()} }
 
@@ -174,20 +152,19 @@ func (r *Report) SetResult(v *attest.Result) {
 			failed[e.Step] = e
 		}
 	}
-	for _, s := range steps {
-		tdxOnly := s.step == attest.StepTDXModule
-		switch {
-		case failed[s.step] != nil:
-			r.add(string(s.step), s.what, Failed, detail(failed[s.step]))
-		case passed[s.step]:
-			r.add(string(s.step), s.what, Held, "")
-		case tdxOnly && (v.Quote == nil || v.Quote.TEE != attest.TDX):
-		default:
-			r.add(string(s.step), s.what, NotChecked, "")
-		}
+	tee := attest.SGX
+	if v.Quote != nil {
+		tee = v.Quote.TEE
 	}
-	if e := failed[attest.StepCollateral]; e != nil {
-		r.add(string(attest.StepCollateral), "the vendor's statements are at hand", Failed, detail(e))
+	for _, s := range attest.Steps(tee) {
+		switch {
+		case failed[s] != nil:
+			r.add(string(s), s.Title(), Failed, detail(failed[s]))
+		case passed[s]:
+			r.add(string(s), s.Title(), Held, "")
+		default:
+			r.add(string(s), s.Title(), NotChecked, "")
+		}
 	}
 	r.expires(v.Collateral.Expires)
 }
