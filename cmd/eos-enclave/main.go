@@ -6,6 +6,7 @@ package main
 import (
 	"github.com/enclaveos/eos/pkg/runtime/boot"
 	"github.com/enclaveos/eos/pkg/runtime/helloworld"
+	"github.com/enclaveos/eos/pkg/runtime/wasm"
 )
 
-func main() { boot.Main(helloworld.Module{}) }
+func main() { boot.Main(helloworld.Module{}, &wasm.Module{}) }
