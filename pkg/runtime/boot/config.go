@@ -46,11 +46,14 @@ func (r *Runtime) coreLeaves() []measure.Leaf {
 		text("modules", strings.Join(names, ",")),
 		text("runtime", version()),
 		{Name: "core.operator"},
-		{Name: "core.payload", Data: r.payload},
+		{Name: "core.payload"},
 		{Name: "core.attestation_servers"},
 	}
 	if r.operator != nil {
 		leaves[6].Data = []byte(hex.EncodeToString(r.operator))
+	}
+	if r.payload != nil {
+		leaves[7].Data = r.payload
 	}
 	if len(r.servers) > 0 {
 		leaves[8].Data = serversText(r.servers)

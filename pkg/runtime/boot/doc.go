@@ -15,7 +15,7 @@
 //	core.leaf                 "per-connection", or how long a leaf is shared
 //	core.modules              the modules in their order, joined by commas
 //	core.operator             SHA-256 of the operator's token in hex; absent: there is none
-//	core.payload              what is appended to the image; absent: nothing is
+//	core.payload              SHA-256 of what is appended to the image, hex; absent: nothing is
 //	core.runtime              the version of the runtime and of Go
 //	core.attestation_servers  their URLs, sorted, joined by line ends; absent: none
 package boot

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/enclaveos/eos/pkg/enclave"
 	"github.com/enclaveos/eos/pkg/runtime/module"
 	"github.com/enclaveos/eos/pkg/runtime/quoting"
 	"github.com/enclaveos/eos/pkg/runtime/rpc"
@@ -38,6 +39,10 @@ func run(log *slog.Logger, args []string, modules []module.Module) error {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer cancel()
+	payload, err := enclave.Payload()
+	if err != nil && !errors.Is(err, enclave.ErrNoPayload) {
+		return err
+	}
 	host, err := rpc.Open()
 	if err != nil {
 		return err
@@ -45,7 +50,7 @@ func run(log *slog.Logger, args []string, modules []module.Module) error {
 	defer host.Close()
 	q := quoting.New(host)
 	r, err := New(ctx, Options{
-		Config: config, Modules: modules, Sealed: Sealed{First: true, Update: func(_ context.Context, f func(map[string][]byte) error) error { return f(map[string][]byte{}) }},
+		Config: config, Modules: modules, Payload: payload, Sealed: Sealed{First: true, Update: func(_ context.Context, f func(map[string][]byte) error) error { return f(map[string][]byte{}) }},
 		Quoter: q, Collateral: q.Collateral, RPC: host, Log: log,
 	})
 	if err != nil {

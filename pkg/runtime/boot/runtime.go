@@ -2,6 +2,8 @@ package boot
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,7 +41,7 @@ type Options struct {
 type Runtime struct {
 	config     *start.Config
 	modules    []module.Module
-	payload    []byte
+	payload    []byte // its SHA-256 in hex; nil: none
 	sealed     Sealed
 	collateral func(context.Context) ([]byte, error)
 	log        *slog.Logger
@@ -65,8 +67,12 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 		return nil, err
 	}
 	r := &Runtime{
-		config: o.Config, modules: o.Modules, payload: o.Payload, sealed: o.Sealed, collateral: o.Collateral, log: o.Log,
+		config: o.Config, modules: o.Modules, sealed: o.Sealed, collateral: o.Collateral, log: o.Log,
 		started: time.Now(), stop: func() {},
+	}
+	if o.Payload != nil {
+		h := sha256.Sum256(o.Payload)
+		r.payload = []byte(hex.EncodeToString(h[:]))
 	}
 	if err := r.identify(ctx); err != nil {
 		return nil, err
