@@ -68,8 +68,8 @@ func testConfig() *start.Config {
 	return &start.Config{Format: start.Format, Listen: "127.0.0.1:0", Leaf: "1h", Evidence: start.EvidenceLeaf, Operator: tokenHash()}
 }
 
-// enclave is a runtime that serves, as an enclave of a platform of its own.
-type enclave struct {
+// served is a runtime that serves, as an enclave of a platform of its own.
+type served struct {
 	*Runtime
 	platform *ratlstest.Platform
 	url      string
@@ -116,9 +116,9 @@ func newPlatform(t testing.TB) *ratlstest.Platform {
 }
 
 // serve starts a runtime on a socket; it ends with the test.
-func serve(t testing.TB, d *disk, c *start.Config, modules ...module.Module) *enclave {
+func serve(t testing.TB, d *disk, c *start.Config, modules ...module.Module) *served {
 	t.Helper()
-	e := &enclave{platform: newPlatform(t), ended: make(chan error, 1), log: new(safeBuffer)}
+	e := &served{platform: newPlatform(t), ended: make(chan error, 1), log: new(safeBuffer)}
 	r, err := New(t.Context(), options(e.platform, d, c, e.log, modules...))
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +137,7 @@ func serve(t testing.TB, d *disk, c *start.Config, modules ...module.Module) *en
 }
 
 // client is an attested client with connections of its own.
-func (e *enclave) client(t testing.TB) *http.Client {
+func (e *served) client(t testing.TB) *http.Client {
 	t.Helper()
 	c, err := ratls.NewClient(ratls.Config{Trust: e.platform.Trust(enclaveName)})
 	if err != nil {
@@ -155,7 +155,7 @@ type answered struct {
 	peer *ratls.Peer
 }
 
-func (e *enclave) ask(t testing.TB, c *http.Client, method, path, token, body string) *answered {
+func (e *served) ask(t testing.TB, c *http.Client, method, path, token, body string) *answered {
 	t.Helper()
 	req, err := http.NewRequest(method, e.url+path, strings.NewReader(body))
 	if err != nil {
@@ -338,7 +338,7 @@ func caJSON(t testing.TB, ca *ratls.CA) string {
 }
 
 // manifest gets the manifest, and checks that its root is that of the certificate.
-func (e *enclave) manifest(t testing.TB, c *http.Client) *measure.Manifest {
+func (e *served) manifest(t testing.TB, c *http.Client) *measure.Manifest {
 	t.Helper()
 	got := e.ask(t, c, "GET", "/.well-known/eos/config", "", "")
 	m, err := measure.ParseManifest([]byte(got.body))
