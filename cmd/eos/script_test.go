@@ -58,7 +58,7 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("EDP", edp)
-			e.Setenv("REPO", filepath.Dir(filepath.Dir(filepath.Dir(filepath.Dir(edp)))))
+			e.Setenv("REPO", filepath.Dir(filepath.Dir(filepath.Dir(edp))))
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("GOCACHE", goCache())
 			e.Values["t"] = e.T()
