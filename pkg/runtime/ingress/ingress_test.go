@@ -2,11 +2,11 @@ package ingress_test
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,7 +20,7 @@ type server struct {
 	addr     string
 	platform *ratlstest.Platform
 	attester *ratls.Attester
-	ca       *ratls.CA
+	quoter   *countingQuoter
 	stop     context.CancelFunc
 	ended    chan error
 }
@@ -31,6 +31,18 @@ type setup struct {
 	attester ratls.AttesterConfig
 	ingress  ingress.Options
 	subjects []ratls.Subject
+	listener func(net.Listener) net.Listener
+}
+
+// countingQuoter counts quotes.
+type countingQuoter struct {
+	ratls.Quoter
+	n atomic.Int64
+}
+
+func (q *countingQuoter) Quote(ctx context.Context, data [64]byte) ([]byte, error) {
+	q.n.Add(1)
+	return q.Quoter.Quote(ctx, data)
 }
 
 // start serves until the test ends. What set leaves alone has a value that works.
@@ -44,8 +56,10 @@ func start(t testing.TB, set func(*setup)) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	quoter := &countingQuoter{Quoter: platform.Enclave(enclaveName)}
 	s := setup{
-		attester: ratls.AttesterConfig{Quoter: platform.Enclave(enclaveName), CA: ca},
+		attester: ratls.AttesterConfig{Quoter: quoter, CA: ca},
+		listener: func(l net.Listener) net.Listener { return l },
 		subjects: []ratls.Subject{{Name: "platform", Hosts: []string{"localhost", "127.0.0.1"}, Extensions: []ratls.Extension{
 			{OID: ratls.OIDConfigRoot, Value: make([]byte, 32)},
 		}}},
@@ -78,8 +92,8 @@ func start(t testing.TB, set func(*setup)) *server {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	srv := &server{l.Addr().String(), platform, a, ca, stop, make(chan error, 1)}
-	go func() { srv.ended <- in.Serve(ctx, l) }()
+	srv := &server{l.Addr().String(), platform, a, quoter, stop, make(chan error, 1)}
+	go func() { srv.ended <- in.Serve(ctx, s.listener(l)) }()
 	t.Cleanup(func() {
 		stop()
 		select {
@@ -127,5 +141,4 @@ func TestServe(t *testing.T) {
 	if v, ok := peer.Claim(ratls.OIDConfigRoot); !ok || len(v) != 32 {
 		t.Errorf("config root %x %v", v, ok)
 	}
-	_ = tls.VersionTLS13
 }
