@@ -58,6 +58,7 @@ type Collateral struct {
 	PCKCRL          []byte // DER
 	PCKCRLChain     []byte // PEM: PCK CA, root. For other verifiers: ours takes the CA of the quote's own, verified chain
 	RootCRL         []byte // DER
+	PCKChain        []byte // PEM, may be empty: PCK leaf, CA, root, for a quote that does not carry them
 }
 
 // MaxCollateralSize bounds a bundle; Intel's are about 15 KiB.
@@ -68,10 +69,12 @@ const MaxCollateralSize = 1 << 20
 //
 //	{"pck_crl_issuer_chain": PEM, "root_ca_crl": hex of DER, "pck_crl": hex of DER,
 //	 "tcb_info_issuer_chain": PEM, "tcb_info": signed text, "tcb_info_signature": hex,
-//	 "qe_identity_issuer_chain": PEM, "qe_identity": signed text, "qe_identity_signature": hex}
+//	 "qe_identity_issuer_chain": PEM, "qe_identity": signed text, "qe_identity_signature": hex,
+//	 "pck_certificate_chain": PEM}
 //
 // These are the names of dcap-qvl, so its bundles can be read and it can read
-// ours. A key that is not known, missing or there twice is an error.
+// ours. The last may be missing or null; another that is missing, or one that
+// is not known or there twice, is an error.
 func ParseCollateral(b []byte) (*Collateral, error) {
 	if len(b) > MaxCollateralSize {
 		return nil, fmt.Errorf("collateral bundle: %d bytes, want at most %d", len(b), MaxCollateralSize)
@@ -79,7 +82,7 @@ func ParseCollateral(b []byte) (*Collateral, error) {
 	c := &Collateral{}
 	text := func(r *reader, dst *[]byte) error {
 		s, err := r.str()
-		*dst = []byte(s)
+		*dst = append([]byte(nil), s...)
 		return err
 	}
 	err := parseJSON(b, func(r *reader) error {
@@ -103,6 +106,11 @@ func ParseCollateral(b []byte) (*Collateral, error) {
 				err = text(r, &c.QEIdentity.Body)
 			case "qe_identity_signature":
 				err = r.hex(c.QEIdentity.Signature[:])
+			case "pck_certificate_chain":
+				if r.peek() == 'n' {
+					return r.skip() // null, or an error
+				}
+				err = text(r, &c.PCKChain)
 			default:
 				return errUnknownKey
 			}
@@ -140,6 +148,7 @@ type bundle struct {
 	QEIdentityChain     string `json:"qe_identity_issuer_chain"`
 	QEIdentity          string `json:"qe_identity"`
 	QEIdentitySignature string `json:"qe_identity_signature"`
+	PCKChain            string `json:"pck_certificate_chain,omitempty"`
 }
 
 // MarshalJSON writes the bundle that ParseCollateral reads.
@@ -148,6 +157,7 @@ func (c *Collateral) MarshalJSON() ([]byte, error) {
 		PCKCRLChain: string(c.PCKCRLChain), RootCRL: hex.EncodeToString(c.RootCRL), PCKCRL: hex.EncodeToString(c.PCKCRL),
 		TCBInfoChain: string(c.TCBInfoChain), TCBInfo: string(c.TCBInfo.Body), TCBInfoSignature: hex.EncodeToString(c.TCBInfo.Signature[:]),
 		QEIdentityChain: string(c.QEIdentityChain), QEIdentity: string(c.QEIdentity.Body), QEIdentitySignature: hex.EncodeToString(c.QEIdentity.Signature[:]),
+		PCKChain: string(c.PCKChain),
 	})
 }
 

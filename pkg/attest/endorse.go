@@ -54,7 +54,7 @@ func (v *Verifier) endorsed(q *Quote, c *Collateral) *endorsement {
 		return e
 	}
 	s := &scene{roots: v.Roots, e: &endorsement{steps: make(map[Step]*Error)}}
-	s.pckChain(q)
+	s.pckChain(q, c)
 	s.collateral(c)
 	s.e.good = true
 	for _, step := range []Step{StepCollateral, StepPCKChain, StepPCKExtensions, StepTCBChain, StepRootCRL, StepPCKCRL, StepRevocation, StepTCBInfo, StepQEIdentity} {
@@ -87,6 +87,7 @@ func endorsementKey(q *Quote, c *Collateral) [32]byte {
 		part(c.QEIdentityChain)
 		part(c.PCKCRL)
 		part(c.RootCRL)
+		part(c.PCKChain)
 	}
 	return [32]byte(h.Sum(nil))
 }
@@ -105,8 +106,8 @@ func (s *scene) certWindow(step Step, c *x509.Certificate) {
 }
 
 // pckChain does StepPCKChain and StepPCKExtensions.
-func (s *scene) pckChain(q *Quote) {
-	err := s.pckPath(q)
+func (s *scene) pckChain(q *Quote, c *Collateral) {
+	err := s.pckPath(q, c)
 	if !s.done(StepPCKChain, err) {
 		return
 	}
@@ -122,14 +123,22 @@ func (s *scene) pckChain(q *Quote) {
 	s.done(StepPCKExtensions, nil)
 }
 
-func (s *scene) pckPath(q *Quote) *Error {
-	if q.CertType != CertPCKChain {
+// pckPath takes the chain from the quote, or from the collateral if the quote
+// carries something else. That the chain is the quote's shows at
+// StepQEReport.
+func (s *scene) pckPath(q *Quote, c *Collateral) *Error {
+	chain := q.CertData
+	switch {
+	case q.CertType == CertPCKChain:
+	case c != nil && len(c.PCKChain) > 0:
+		chain = c.PCKChain
+	default:
 		return &Error{What: "certification data", Want: certName(CertPCKChain), Got: certName(q.CertType),
-			Hint: "the quoting service has no PCK certificate for its platform; set up its collateral provider (PCCS), so that quotes carry the chain"}
+			Hint: "the quoting service has no PCK certificate for its platform: set up its collateral provider (PCCS), so that quotes carry the chain, or put the chain into the collateral"}
 	}
-	certs, err := s.parsePEM(q.CertData)
+	certs, err := s.parsePEM(chain)
 	if err != nil {
-		return &Error{What: "certification data", Err: err}
+		return &Error{What: "PCK certificate chain", Err: err}
 	}
 	leaf, e := leafOf(certs)
 	if e != nil {

@@ -103,6 +103,51 @@ func TestCertificationData(t *testing.T) {
 	}
 }
 
+// A quote without a chain verifies with the chain of its platform in the
+// collateral, and with no other.
+func TestChainInCollateral(t *testing.T) {
+	p := attesttest.New(t)
+	e := p.Mint()
+	q, err := attest.ParseQuote(e.Quote)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain := q.CertData
+	q.CertType, q.CertData = attest.CertPPIDRSA3072, make([]byte, 404)
+	b, err := q.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &attest.Verifier{Roots: p.Roots(), Now: func() time.Time { return attesttest.Now }}
+	e.Collateral.PCKChain = chain
+	bundle, err := json.Marshal(e.Collateral)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := attest.ParseCollateral(bundle)
+	if err != nil || !reflect.DeepEqual(c, e.Collateral) {
+		t.Fatalf("%v: another bundle", err)
+	}
+	if _, err := v.Verify(b, c); err != nil {
+		t.Error(err)
+	}
+	other := *p
+	pck, err := p.Vendor.PCK(&p.Extensions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Use(pck)
+	c.PCKChain = other.Signer.CertData
+	var ae *attest.Error
+	if _, err := v.Verify(b, c); !errors.As(err, &ae) || ae.Step != attest.StepQEReport {
+		t.Errorf("another platform's chain: %v", err)
+	}
+	null := bytes.Replace(bundle, []byte(`"pck_certificate_chain":"`), []byte(`"pck_certificate_chain":null,"x":"`), 1)
+	if _, err := attest.ParseCollateral(null); err == nil || !strings.Contains(err.Error(), "x") {
+		t.Errorf("an unknown key behind null: %v", err)
+	}
+}
+
 func FuzzQuote(f *testing.F) {
 	for _, q := range minted(f) {
 		b, err := q.AppendBinary(nil)
