@@ -137,7 +137,7 @@ func runEnclave(u *ui, path string, args []string, f runFlags) error {
 				return err
 			}
 		}
-		return errors.Join(runGo(ctx, u, p, path, args, signature, options, f.runGo, host, caught), host.close())
+		return errors.Join(runGo(ctx, u, p, path, args, signature, options, f.runGo, host, quotingHandlers(&f.platform), caught), host.close())
 	}
 	e, err := loadEnclave(u, p, path, signature, options, runner.Load)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/enclaveos/eos/pkg/channel/wire"
 	"github.com/enclaveos/eos/pkg/runner"
 	"github.com/enclaveos/eos/pkg/runner/dispatch"
 	"github.com/enclaveos/eos/pkg/runner/goenclave"
@@ -55,8 +56,9 @@ func isGoImage(path string) (bool, error) {
 	return err == nil, nil
 }
 
-// runGo runs the image of a Go program. host is nil if it is not a runtime.
-func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []string, signature runner.Signature, o runner.LoadOptions, f runGoFlags, host *runtimeHost, caught func() exitStatus) error {
+// runGo runs the image of a Go program. host is nil if it is not a runtime; then
+// handle are the handlers of its requests.
+func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []string, signature runner.Signature, o runner.LoadOptions, f runGoFlags, host *runtimeHost, handle map[wire.Method]dispatch.Handler, caught func() exitStatus) error {
 	net, err := openNetwork(u, f.publish)
 	if err != nil {
 		return err
@@ -70,7 +72,7 @@ func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []
 	// must not wait until it has one.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), len(e.TCS)+4))
 	options := goenclave.Options{
-		Args: append([]string{path}, args...), Stdin: u.stdin, Stdout: u.stdout, Stderr: u.stderr, Data: net,
+		Args: append([]string{path}, args...), Stdin: u.stdin, Stdout: u.stdout, Stderr: u.stderr, Data: net, Handle: handle,
 		Symbolize: func(addr uint64) string {
 			if d, err := describeGo(path); err == nil && d != nil {
 				return oneLine(d.Symbolize(addr))

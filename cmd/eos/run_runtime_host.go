@@ -10,8 +10,6 @@ import (
 	"github.com/enclaveos/eos/pkg/channel/wire"
 	"github.com/enclaveos/eos/pkg/runner/dispatch"
 	"github.com/enclaveos/eos/pkg/runner/kvback"
-	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/microcode"
-	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/quoting"
 )
 
 // runtimeGrace is how long a runtime has to finish requests and write its state.
@@ -71,19 +69,6 @@ func isFirst(dir string) (bool, error) {
 		return true, nil
 	}
 	return len(names) == 0, err
-}
-
-// openQuoting opens the software platform's quoting enclave.
-func openQuoting(pf *platformFlags) (*quoting.Quoter, error) {
-	dir, err := stateDir(pf.dir)
-	if err != nil {
-		return nil, err
-	}
-	device, err := microcode.OpenDevice(dir)
-	if err != nil {
-		return nil, err
-	}
-	return quoting.Open(dir, device)
 }
 
 func (h *runtimeHost) close() error {
