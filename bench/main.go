@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // row is one line of the page.
@@ -40,7 +41,7 @@ const rounds = 5
 
 // line is the form of the page: columns of fixed width, so that a row shows as
 // soon as it is measured.
-const line = "%-40s %-11s %-40s %-6s %s\n"
+const line = "%-40s %-33s %-50s %-6s %s\n"
 
 func main() {
 	testing.Init()
@@ -79,7 +80,7 @@ func wanted(name string) bool {
 
 // rows puts the page together; dir is for its files.
 func rows(dir string) []row {
-	return slices.Concat(imageRows(dir), signRows(), enterRows(), usercallRows(dir), goRows(dir))
+	return slices.Concat(imageRows(dir), signRows(), enterRows(), usercallRows(dir), goRows(dir), attestRows(), runtimeRows(dir))
 }
 
 // compare runs both sides in turn. The ratio is ours/baseline of rates, and of
@@ -95,10 +96,20 @@ func compare(r row) (ours, base figure, ratio float64) {
 	return medianFigure(a), medianFigure(b), median(ratios)
 }
 
-// figure is a rate of that unit or, if it has none, a time in ns.
+// figure is a rate of that unit or, if it has none, a time in ns. note is said
+// beside it.
 type figure struct {
 	value float64
 	unit  string
+	note  string
+}
+
+// withLatency is the rate of answers that took so long, with how long half and all but
+// a hundredth of them took at most.
+func withLatency(took []time.Duration, all time.Duration) figure {
+	slices.Sort(took)
+	ms := func(q int) float64 { return took[len(took)*q/100].Seconds() * 1000 }
+	return figure{float64(len(took)) / all.Seconds(), "/s", fmt.Sprintf(" p50 %.2f p99 %.2f ms", ms(50), ms(99))}
 }
 
 func measure(s side) figure {
@@ -111,7 +122,7 @@ func measure(s side) figure {
 		os.Exit(1)
 	}
 	if res.Bytes > 0 {
-		return figure{float64(res.Bytes) * float64(res.N) / 1e6 / res.T.Seconds(), " MB/s"}
+		return figure{value: float64(res.Bytes) * float64(res.N) / 1e6 / res.T.Seconds(), unit: " MB/s"}
 	}
 	return figure{value: float64(res.T.Nanoseconds()) / float64(res.N)}
 }
@@ -119,7 +130,7 @@ func measure(s side) figure {
 func (f figure) String() string {
 	switch {
 	case f.unit != "":
-		return fmt.Sprintf("%.0f%s", f.value, f.unit)
+		return fmt.Sprintf("%.0f%s%s", f.value, f.unit, f.note)
 	case f.value < 1000:
 		return fmt.Sprintf("%.0f ns", f.value)
 	case f.value < 1e6:
