@@ -11,7 +11,7 @@ const (
 	Stats      Method = 0x0312
 )
 
-// String is the name of the method.
+// String is the name of the method, or its number.
 func (m Method) String() string {
 	switch m {
 	case Log:
@@ -23,7 +23,11 @@ func (m Method) String() string {
 	case Stats:
 		return "Stats"
 	}
-	return "unknown"
+	b := [6]byte{'0', 'x'}
+	for i := range 4 {
+		b[2+i] = "0123456789abcdef"[m>>(12-4*i)&15]
+	}
+	return string(b[:])
 }
 
 // Sizes in bytes.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/enclaveos/eos/pkg/channel"
+	"github.com/enclaveos/eos/pkg/channel/wire"
 	"github.com/enclaveos/eos/pkg/runner/goenclave"
 	"github.com/enclaveos/eos/pkg/runner/platform"
 	"github.com/enclaveos/eos/pkg/sgx"
@@ -29,6 +30,8 @@ type hostile struct {
 	text    strings.Builder
 
 	forge   func() uint64 // the answers of OCALLs
+	respond func(request []byte) (responses [][]byte)
+	in      channel.Producer
 	attack  func(th platform.Thread, tcs uint64)
 	spawned [wall.MaxThreads]chan struct{}
 	parked  [wall.MaxThreads]chan struct{}
@@ -42,15 +45,22 @@ type hostile struct {
 
 func newHostile(t *testing.T) *hostile {
 	t.Helper()
+	return newHostileOf(t, image)
+}
+
+func newHostileOf(t *testing.T, image func() ([]byte, error)) *hostile {
+	t.Helper()
 	h := &hostile{t: t, e: load(t, image), code: make(chan uint64, 100), ended: make(chan bool), forge: func() uint64 { return 0 }}
 	t.Cleanup(func() { h.e.Close() })
 	for _, m := range []**channel.Memory{&h.memory, &h.e2h, &h.h2e} {
 		var err error
-		if *m, err = channel.NewMemory(1 << 20); err != nil {
+		if *m, err = channel.NewMemory(4 << 20); err != nil {
 			t.Fatal(err)
 		}
 	}
 	h.out.Init(h.e2h.Header, h.e2h.Bytes, h.e2h.Capacity)
+	h.in.Init(h.h2e.Header, h.h2e.Bytes, h.h2e.Capacity)
+	h.out.PreparePark()
 	for i := range h.spawned {
 		h.spawned[i] = make(chan struct{}, 1)
 		h.parked[i] = make(chan struct{}, 1)
@@ -160,8 +170,15 @@ func (h *hostile) serve(i int, th platform.Thread, r platform.Regs) {
 				if len(b) > 18 && b[8] == 0x10 {
 					h.text.Write(b[18:])
 				}
+				if h.respond != nil && b[0] == wire.IDProgram {
+					for _, r := range h.respond(b) {
+						h.in.Put(r, nil)
+						h.in.Publish()
+					}
+				}
 			}
 			h.out.Release()
+			h.out.PreparePark()
 			h.outLock.Unlock()
 		case wall.NotifyExit:
 			if r.RDX == 1 {
@@ -335,6 +352,73 @@ func TestHostileAnswers(t *testing.T) {
 		}
 		if args[0] == "sum" && !strings.Contains(h.text.String(), fmt.Sprint(100000000*(100000000-1)/2)) {
 			t.Errorf("%v: %s", args, &h.text)
+		}
+		h.e.Close()
+	}
+}
+
+// What a host can say to a request of the program's.
+func TestHostileResponses(t *testing.T) {
+	response := func(id uint64, status int32, length int, payload string) []byte {
+		return append(wire.AppendResponseHeader(nil, id, status, uint32(length)), payload...)
+	}
+	const (
+		honest = "\"hello\" <nil>\n"
+		ended  = "\"\" rpc: the host broke the channel: its ring has ended\n"
+	)
+	for _, c := range []struct {
+		what   string
+		answer func(n int, id uint64, payload string) [][]byte
+		want   string // the first line, or the first that is not honest
+	}{
+		{"the truth", func(n int, id uint64, p string) [][]byte { return [][]byte{response(id, 0, len(p), p)} }, honest},
+		{"nothing", func(int, uint64, string) [][]byte { return nil }, "\"\" context deadline exceeded\n"},
+		{"a status", func(_ int, id uint64, p string) [][]byte { return [][]byte{response(id, 42, len(p), p)} },
+			"\"\" rpc: method 0x7001: the host answers status 42\n"},
+		{"a length that is too large", func(_ int, id uint64, p string) [][]byte { return [][]byte{response(id, 0, 1<<30, p)} }, ended},
+		{"a length that is too small", func(_ int, id uint64, p string) [][]byte { return [][]byte{response(id, 0, 1, p)} }, ended},
+		{"half a header", func(_ int, id uint64, p string) [][]byte { return [][]byte{response(id, 0, 0, "")[:9]} }, ended},
+		{"an empty frame", func(int, uint64, string) [][]byte { return [][]byte{nil} }, ended},
+		{"too much", func(_ int, id uint64, _ string) [][]byte {
+			return [][]byte{response(id, 0, wire.MaxPayload+1, strings.Repeat("x", wire.MaxPayload+1))}
+		}, ended},
+		{"stdin's answer", func(_ int, id uint64, p string) [][]byte { return [][]byte{response(0x100, 0, len(p), p)} }, ended},
+		{"another's id", func(_ int, id uint64, p string) [][]byte { return [][]byte{response(id+0x7700, 0, len(p), p)} },
+			"\"\" rpc: the host broke the channel: a response with id 0x78ff, which no request had\n"},
+		{"the same twice", func(_ int, id uint64, p string) [][]byte { r := response(id, 0, len(p), p); return [][]byte{r, r} }, ended},
+		{"an old one again", func(n int, id uint64, p string) [][]byte {
+			if n < 2 {
+				return [][]byte{response(id, 0, len(p), p)}
+			}
+			return [][]byte{response(0x1ff, 0, len(p), p)}
+		}, "\"\" rpc: the host broke the channel: a second response to request 0x1ff\n"},
+	} {
+		h := newHostileOf(t, caller)
+		n := 0
+		h.respond = func(request []byte) [][]byte {
+			r, f := wire.ParseRequest(request)
+			if f != wire.Sound || r.Method != 0x7001 {
+				t.Errorf("request %x", request)
+			}
+			n++
+			return c.answer(n, r.ID, string(r.Payload))
+		}
+		code := h.run("call")
+		text := h.text.String()
+		first := ""
+		for l := range strings.Lines(text) {
+			if strings.HasPrefix(l, "eos: the RPC channel has ended: ") {
+				if c.want != ended {
+					t.Errorf("%s: %s", c.what, l)
+				}
+				continue
+			}
+			if first = l; l != honest {
+				break
+			}
+		}
+		if code != 0 || first != c.want && !(c.what == "the same twice" && first == honest) {
+			t.Errorf("%s: exit code %d, want %s, got:\n%s", c.what, code, c.want, text)
 		}
 		h.e.Close()
 	}

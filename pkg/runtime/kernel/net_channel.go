@@ -136,13 +136,18 @@ func netDie(s ring.Status, f wire.Fault) {
 }
 
 // netTell says on stderr why the channel has ended.
-func netTell() {
+func netTell() { sayEnd("data", net.status, net.fault) }
+
+// sayEnd says on stderr why a channel has ended.
+func sayEnd(which string, s ring.Status, f wire.Fault) {
 	var line [200]byte
-	n := copy(line[:], "eos: the data channel has ended: ")
-	n += copy(line[n:], net.status.String())
-	if net.fault != wire.Sound {
+	n := copy(line[:], "eos: the ")
+	n += copy(line[n:], which)
+	n += copy(line[n:], " channel has ended: ")
+	n += copy(line[n:], s.String())
+	if f != wire.Sound {
 		n += copy(line[n:], ": ")
-		n += copy(line[n:], net.fault.String())
+		n += copy(line[n:], f.String())
 	}
 	n += copy(line[n:], "\n")
 	stdioWrite(nil, 2, addrOf(&line), uint64(n))

@@ -61,14 +61,19 @@ var rpcDo struct {
 	events uint32 // that epoll is to be told of
 	bell   bool   // the host waits for room
 	stdin  bool   // stdin's answer has been taken
+	dead   bool   // the ring has ended, and that has not been said on stderr
+	said   bool   // it has
 }
 
 // rpcUnlock releases rpcInLock and does what could not be done under it. t is the
 // caller if it waits for stdin's answer.
 func rpcUnlock(t *thread) {
 	do := rpcDo
-	rpcDo.events, rpcDo.bell, rpcDo.stdin = 0, false, false
+	rpcDo.events, rpcDo.bell, rpcDo.stdin, rpcDo.dead = 0, false, false, false
 	unlock(&rpcInLock)
+	if do.dead {
+		sayEnd("RPC", rpcIn.Status(), wire.Sound)
+	}
 	if do.bell {
 		notify(wall.NotifyRPC, 0, 0, 0)
 	}
@@ -89,6 +94,9 @@ func rpcTake() bool {
 			rpcRelease()
 			return false
 		case s != ring.OK:
+			if s != ring.ErrNotSetUp && !rpcDo.said {
+				rpcDo.dead, rpcDo.said = true, true
+			}
 			rpcTell(pollIn | pollOut | pollErr | pollHup)
 			rpcDo.stdin = rpcDo.stdin || stdin.asked != 0
 			return false
@@ -143,12 +151,16 @@ func rpcRecv(p, size uint64) uint64 {
 			return errAgain
 		}
 		n := rpcIn.Len()
+		if n > wire.ResponseSize+wire.MaxPayload {
+			rpcIn.Kill(ring.ErrMessage)
+			continue
+		}
 		if n > size {
 			return errMsgSize
 		}
 		b := span(p, n)
 		rpcIn.Copy(b, 0)
-		if le(b[12:16]) != n-wire.ResponseSize || b[0] != wire.IDProgram || n > wire.ResponseSize+wire.MaxPayload {
+		if le(b[12:16]) != n-wire.ResponseSize || b[0] != wire.IDProgram {
 			rpcIn.Kill(ring.ErrMessage)
 			continue
 		}

@@ -101,7 +101,7 @@ func (d *device) receive(buf []byte) ([]byte, error) {
 	}
 }
 
-// failure is the kernel's: it says itself on stderr what the host did.
+// failure is the kernel's, which has said on stderr what the host did.
 func failure(errno syscall.Errno) error {
 	if errno == syscall.EIO {
 		return &ProtocolError{"its ring has ended"}

@@ -157,7 +157,7 @@ func stdin(c *rpc.Client) {
 
 // call makes one call and tells its error.
 func call(c *rpc.Client) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
 	for range 3 {
 		got, err := c.Call(ctx, echo, []byte("hello"))
