@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net/http"
 	"time"
 
@@ -32,7 +33,7 @@ func (c *Client) askSession(ctx context.Context, t *tls.Conn, host string, evide
 	link := &link{t: t, r: bufio.NewReaderSize(t, 4096), host: host}
 	key := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 	var resp response
-	err = link.post(ctx, request{
+	err = link.ask(ctx, request{
 		V: messageVersion, Mode: modeChallenge,
 		Leaf: encoding.EncodeToString(key[:]), Context: encoding.EncodeToString(context[:]),
 	}, &resp)
@@ -162,6 +163,36 @@ type link struct {
 	host string
 }
 
+// A server that has no quote to give at the moment is asked again, each time after twice
+// the pause and a bit.
+const (
+	maxAsks    = 5
+	firstPause = 200 * time.Millisecond
+)
+
+// ask posts a challenge until there is an answer to it, or a refusal.
+func (l *link) ask(ctx context.Context, q request, to *response) error {
+	pause := firstPause
+	for n := 1; ; n++ {
+		err := l.post(ctx, q, to)
+		if busy := (*busyError)(nil); !errors.As(err, &busy) || n == maxAsks {
+			return err
+		}
+		select {
+		case <-time.After(pause + mathrand.N(pause)):
+			pause *= 2
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// busyError is the answer of a server that has no quote to give at the moment.
+type busyError struct{ err *attest.Error }
+
+func (e *busyError) Error() string { return e.err.Error() }
+func (e *busyError) Unwrap() error { return e.err }
+
 // post sends one message and reads the answer into to, or no answer if to is nil. The
 // server may not send anything behind it.
 func (l *link) post(ctx context.Context, q request, to *response) error {
@@ -215,9 +246,11 @@ func answered(resp *http.Response, body []byte, to *response) error {
 		var r refusal
 		if parseMessage(body, &r) == nil && r.Error != "" {
 			e.Got += fmt.Sprintf(" %.200q", r.Error)
-		}
-		if resp.StatusCode == http.StatusNotFound {
+		} else if resp.StatusCode == http.StatusNotFound {
 			e.Hint = "a server without the session step can only prove its key: ProofLeaf accepts that"
+		}
+		if resp.StatusCode == http.StatusServiceUnavailable {
+			return &busyError{e}
 		}
 		return e
 	}

@@ -1,10 +1,18 @@
 package ratls
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/json"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/enclaveos/eos/pkg/attest"
 )
 
 // A message comes back as it went.
@@ -74,6 +82,44 @@ func FuzzRequest(f *testing.F) {
 		if v, ok := decode32(q.Context); ok && encoding.EncodeToString(v[:]) != q.Context {
 			t.Errorf("%q is two texts for one value", q.Context)
 		}
+	})
+}
+
+// No certificate makes the verifier fall over, and none is good without a quote.
+func FuzzVerifyCertificate(f *testing.F) {
+	ca, err := NewRoot("root", time.Now().Add(-2*time.Hour), RootValidity)
+	if err != nil {
+		f.Fatal(err)
+	}
+	l := func(oid asn1.ObjectIdentifier, value []byte) []byte {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			f.Fatal(err)
+		}
+		tmpl := &x509.Certificate{
+			SerialNumber: newSerial(), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(1e5 * time.Hour),
+			ExtraExtensions: []pkix.Extension{{Id: oid, Value: value}},
+		}
+		chain, err := ca.sign(tmpl, key.Public())
+		if err != nil {
+			f.Fatal(err)
+		}
+		return chain[0]
+	}
+	f.Add(l(OIDQuote, make([]byte, 1200)))
+	f.Add(l(OIDConfigRoot, make([]byte, 32)))
+	dice, _ := newDICE(basePoint(f), make([]byte, 500)).AppendBinary(nil)
+	f.Add(l(OIDDICE, dice))
+	trust := Trust{Verifier: &attest.Verifier{}, Collateral: noCollateral}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return
+		}
+		if _, err := VerifyCertificate(t.Context(), []*x509.Certificate{cert, cert}, trust); err == nil {
+			t.Error("a certificate is good, with a verifier that trusts nobody")
+		}
+		_, _ = DICEOf(cert)
 	})
 }
 

@@ -39,7 +39,7 @@ func (a *Attester) Handler(next http.Handler) http.Handler {
 			refuse(w, http.StatusInternalServerError, "not a connection of this enclave")
 		case r.URL.Path == SessionPath || r.URL.Path == NeutralSessionPath:
 			a.serveSession(w, r, c)
-		case c.owesProof():
+		case a.cfg.Clients != nil && c.owesProof():
 			refuse(w, http.StatusForbidden, "the client has shown a certificate: it must first prove the session ("+SessionPath+")")
 		default:
 			next.ServeHTTP(w, r)
@@ -152,7 +152,7 @@ func (a *Attester) evidence(ctx context.Context, c *serverConn, q *request) (*re
 		}
 	}
 	resp.Quote, resp.QuoteTime = encoding.EncodeToString(quote), QuoteTime(at)
-	if c.owesProof() {
+	if a.cfg.Clients != nil && c.owesProof() {
 		resp.ClientEvidence = clientEvidenceRequired
 		context := encoding.EncodeToString(c.newChallenge(now))
 		resp.ClientContext = &context

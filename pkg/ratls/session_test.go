@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -232,10 +233,34 @@ func TestQuoterDown(t *testing.T) {
 	addr := serve(t, w.attester(t, nil))
 	down := func(context.Context) error { return errors.New("the host says no") }
 	w.quoter.before.Store(&down)
-	_, err := w.client(t, nil).Dial(t.Context(), "tcp", addr)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	_, err := w.client(t, nil).Dial(ctx, "tcp", addr)
 	wantStep(t, err, ratls.StepSession)
 	if err == nil || !strings.Contains(err.Error(), "503") || strings.Contains(err.Error(), "host says") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A quoting service that is away for a moment does not lose the client.
+func TestQuoterHiccup(t *testing.T) {
+	w := newWorld(t)
+	addr := serve(t, w.attester(t, nil))
+	var n atomic.Int64
+	hiccup := func(context.Context) error {
+		if n.Add(1) < 3 {
+			return errors.New("for a moment")
+		}
+		return nil
+	}
+	w.quoter.before.Store(&hiccup)
+	conn, err := w.client(t, nil).Dial(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	if n.Load() != 3 {
+		t.Errorf("asked %d times", n.Load())
 	}
 }
 
