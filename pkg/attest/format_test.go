@@ -148,6 +148,27 @@ func TestChainInCollateral(t *testing.T) {
 	}
 }
 
+// A caller may do with a result what it likes: the next one is not touched.
+func TestResultIsOwn(t *testing.T) {
+	p := attesttest.NewTDX(t)
+	p.TCB.Levels[0].Advisories, p.QE.Levels[0].Advisories, p.TCB.Modules[2].Levels[0].Advisories = []string{"A"}, []string{"B"}, []string{"C"}
+	e := p.Mint()
+	v := &attest.Verifier{Roots: p.Roots(), Now: func() time.Time { return attesttest.Now }}
+	for range 2 {
+		r, err := v.Verify(e.Quote, e.Collateral)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Platform.Matched.Advisories[0] != "A" || r.Platform.Newest.TDX[0] == 99 || r.PCK.PlatformInstanceID[0] == 99 || !*r.PCK.Configuration.DynamicPlatform ||
+			!slices.Equal(r.Advisories, []string{"A", "C", "B"}) || r.Chain[0] == nil || r.Passed[0] != attest.StepQuote {
+			t.Fatalf("%+v %v", r.Platform, r.Advisories)
+		}
+		r.Platform.Matched.Advisories[0], r.QE.Matched.Advisories[0], r.Module.Newest.Advisories[0] = "x", "x", "x"
+		r.Platform.Newest.TDX[0], r.PCK.PlatformInstanceID[0], *r.PCK.Configuration.DynamicPlatform = 99, 99, false
+		r.Advisories[0], r.Chain[0], r.Passed[0] = "x", nil, "x"
+	}
+}
+
 func FuzzQuote(f *testing.F) {
 	for _, q := range minted(f) {
 		b, err := q.AppendBinary(nil)

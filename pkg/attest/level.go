@@ -58,7 +58,7 @@ func (r *Result) matchQE(e *endorsement) *Error {
 func matchEnclave(id string, svn uint16, levels []EnclaveLevel) *EnclaveFacts {
 	for i, l := range levels {
 		if svn >= l.ISVSVN {
-			return &EnclaveFacts{ID: id, ISVSVN: svn, Matched: l, Newest: levels[0], Index: i, Levels: len(levels)}
+			return &EnclaveFacts{ID: id, ISVSVN: svn, Matched: l.clone(), Newest: levels[0].clone(), Index: i, Levels: len(levels)}
 		}
 	}
 	return nil
@@ -85,9 +85,26 @@ func (r *Result) level(e *endorsement) {
 			Hint: "the platform is older than any that is supported; update it"})
 		return
 	}
-	l := &e.tcbInfo.Levels
-	r.Platform = &PlatformFacts{Matched: (*l)[i], Newest: (*l)[0], Index: i, Levels: len(*l)}
+	levels := e.tcbInfo.Levels
+	r.Platform = &PlatformFacts{Matched: levels[i].clone(), Newest: levels[0].clone(), Index: i, Levels: len(levels)}
 	r.merge()
+}
+
+// clone returns a copy: what a verifier remembers is not for callers to change.
+func (l *TCBLevel) clone() TCBLevel {
+	c := *l
+	c.Advisories = slices.Clone(l.Advisories)
+	if l.TDX != nil {
+		tdx := *l.TDX
+		c.TDX = &tdx
+	}
+	return c
+}
+
+func (l *EnclaveLevel) clone() EnclaveLevel {
+	c := *l
+	c.Advisories = slices.Clone(l.Advisories)
+	return c
 }
 
 // reaches says whether every SVN of the platform is at least that of the

@@ -255,6 +255,25 @@ func (e *PCKExtensions) AppendBinary(dst []byte) ([]byte, error) {
 	return derTLV(dst, derSequence, b), nil
 }
 
+// clone returns a copy: what a verifier remembers is not for callers to change.
+func (e *PCKExtensions) clone() *PCKExtensions {
+	c := *e
+	if e.PlatformInstanceID != nil {
+		id := *e.PlatformInstanceID
+		c.PlatformInstanceID = &id
+	}
+	if e.Configuration != nil {
+		c.Configuration = &PCKConfiguration{}
+		for id := byte(1); id <= 3; id++ {
+			if v := *e.Configuration.entry(id); v != nil {
+				bit := *v
+				*c.Configuration.entry(id) = &bit
+			}
+		}
+	}
+	return &c
+}
+
 // pckExtensions finds the extension in a certificate.
 func pckExtensions(cert *x509.Certificate) (*PCKExtensions, error) {
 	for _, x := range cert.Extensions { // x509 refuses one that comes twice

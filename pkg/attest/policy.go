@@ -211,8 +211,8 @@ func (p Policy) check() *Error {
 	return nil
 }
 
-// Appraise says whether what r found is acceptable. It wants a Result of a
-// Verify without failure. The extensions are those of the certificate that
+// Appraise says whether what r found is acceptable, at the time of r. It wants
+// a Result of a Verify without failure. The extensions are those of the certificate that
 // carried the quote, if there is one. The error is an *Error.
 func (p Policy) Appraise(r *Result, extensions ...Extension) error {
 	if err := p.appraise(r, extensions); err != nil {

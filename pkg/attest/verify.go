@@ -93,8 +93,7 @@ func (r *Result) keep(e *endorsement) {
 		r.Root, r.Chain = e.pin.name, slices.Clone(e.chain)
 	}
 	if e.pck != nil {
-		pck := *e.pck
-		r.PCK = &pck
+		r.PCK = e.pck.clone()
 	}
 	f := &r.Collateral
 	f.RootCRL, f.PCKCRL = e.rootCRL.validity(), e.pckCRL.validity()
