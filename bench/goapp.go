@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/tls"
 	"fmt"
@@ -49,6 +48,13 @@ func goRows(dir string) []row {
 			side{name: "eos", take: func() figure { return requests(inside("serve", "127.0.0.1:0"), c.conns, c.keep) }},
 			side{name: "native", take: func() figure { return requests(native("serve", "127.0.0.1:0"), c.conns, c.keep) }}, c.goal})
 	}
+	rows = append(rows,
+		row{"Go: CPU of an idle HTTPS server, in 10 s",
+			side{name: "eos", once: true, take: func() figure { return idle(inside("serve", "127.0.0.1:0")) }},
+			side{name: "native", take: func() figure { return idle(native("serve", "127.0.0.1:0")) }}, "≈ 0"},
+		row{"Go: heap committed",
+			side{name: "eos", once: true, take: func() figure { return megabytes(inside("heap")) }},
+			side{name: "native", take: func() figure { return megabytes(native("heap")) }}, "≤ 1.5"})
 	return append(rows, row{"Go: start and end of a program",
 		side{name: "eos", take: func() figure { return lasting(inside()) }},
 		side{name: "native", take: func() figure { return lasting(native()) }}, "≤ 50 ms"})
@@ -87,6 +93,43 @@ func timed(cmd *exec.Cmd) figure {
 	return figure{value: ns}
 }
 
+// megabytes returns what the program says it has, in MB.
+func megabytes(cmd *exec.Cmd) figure {
+	f := timed(cmd)
+	return figure{value: f.value / 1e6, unit: " MB"}
+}
+
+// idleTime is how long a server is watched that has nothing to do.
+const idleTime = 10 * time.Second
+
+// idle returns the processor time that a server takes which had one request and then
+// none. It is told in ticks of 10 ms, so that 0 is less than one.
+func idle(cmd *exec.Cmd) figure {
+	f := served(cmd, func(url string) figure {
+		resp, err := (&http.Client{Transport: transport()}).Get(url)
+		check(err)
+		resp.Body.Close()
+		time.Sleep(time.Second)
+		before := ticks(cmd.Process.Pid)
+		time.Sleep(idleTime)
+		return figure{value: 10 * float64(ticks(cmd.Process.Pid)-before), unit: " ms"}
+	})
+	return f
+}
+
+// ticks is the processor time of a process: user and system, in 1/100 s.
+func ticks(pid int) (n int) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	check(err)
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	for _, f := range fields[11:13] {
+		t, err := strconv.Atoi(f)
+		check(err)
+		n += t
+	}
+	return n
+}
+
 // lasting returns how long the program takes to say how it is used.
 func lasting(cmd *exec.Cmd) figure {
 	start := time.Now()
@@ -98,21 +141,10 @@ func lasting(cmd *exec.Cmd) figure {
 
 // requests returns the requests a second that the server answers.
 func requests(cmd *exec.Cmd, conns int, keep bool) figure {
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.StdoutPipe()
-	check(err)
-	check(cmd.Start())
-	defer func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	}()
-	addr, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		panic(fmt.Sprintf("%v: %v, %v\n%s", cmd, err, cmd.Wait(), &said))
-	}
-	url := "https://" + strings.TrimSpace(addr) + "/"
+	return served(cmd, func(url string) figure { return requestsTo(url, conns, keep) })
+}
 
+func requestsTo(url string, conns int, keep bool) figure {
 	var count atomic.Int64
 	var wg sync.WaitGroup
 	var stop atomic.Bool

@@ -12,6 +12,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -34,6 +35,7 @@ type side struct {
 	name string
 	run  func(b *testing.B)
 	take func() figure
+	once bool // one round is enough, and takes long enough
 }
 
 // rounds is how often each side of a row runs.
@@ -65,8 +67,16 @@ func main() {
 			continue
 		}
 		ours, base, ratio := compare(r)
-		fmt.Printf(line, r.name, ours.String(), fmt.Sprintf("%v, %s", base, r.base.name), fmt.Sprintf("%.2f", ratio), r.goal)
+		fmt.Printf(line, r.name, ours.String(), fmt.Sprintf("%v, %s", base, r.base.name), ratioText(ratio), r.goal)
 	}
+}
+
+// ratioText leaves out what is no number: nothing compared with nothing.
+func ratioText(r float64) string {
+	if math.IsNaN(r) || math.IsInf(r, 0) {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", r)
 }
 
 func wanted(name string) bool {
@@ -88,7 +98,11 @@ func rows(dir string) []row {
 func compare(r row) (ours, base figure, ratio float64) {
 	var a, b []figure
 	var ratios []float64
-	for range rounds {
+	n := rounds
+	if r.ours.once {
+		n = 1
+	}
+	for range n {
 		x, y := measure(r.ours), measure(r.base)
 		a, b = append(a, x), append(b, y)
 		ratios = append(ratios, x.value/y.value)

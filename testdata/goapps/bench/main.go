@@ -22,6 +22,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 )
@@ -84,8 +85,12 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == "serve" {
 		serve(os.Args[2])
 	}
+	if len(os.Args) == 2 && os.Args[1] == "heap" {
+		heap()
+		return
+	}
 	if len(os.Args) != 2 || work[os.Args[1]] == nil {
-		log.Fatal("usage: bench WORK | bench serve ADDRESS")
+		log.Fatal("usage: bench WORK | bench heap | bench serve ADDRESS")
 	}
 	unit := work[os.Args[1]]()
 	unit()
@@ -97,6 +102,20 @@ func main() {
 		n += 10
 	}
 	fmt.Println(int64(time.Since(start)) / int64(n)) // ns for each unit
+}
+
+// heap allocates as a cache does that replaces its entries, and prints how many bytes
+// of heap the runtime has committed.
+func heap() {
+	cache := map[int][]byte{}
+	r := mathrand.New(mathrand.NewPCG(1, 2))
+	for range 200_000 {
+		cache[r.IntN(20_000)] = make([]byte, 500+r.IntN(1500))
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	fmt.Println(m.HeapSys - m.HeapReleased)
+	runtime.KeepAlive(cache)
 }
 
 func serve(addr string) {
