@@ -1,4 +1,5 @@
-# make demo   a sample enclave from source to running, from a fresh clone
+# make demo   an app in an enclave: built, signed, run, verified, called; from a fresh clone
+# make demo-edp   the same for an ELF program of the Fortanix SGX ABI
 # make test   everything that must hold before a change goes in
 # make bench  every figure beside its baseline
 #
@@ -10,7 +11,7 @@ GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 3s
 
-.PHONY: runtime all demo test bench build format vet lint race fuzz portable clean
+.PHONY: runtime all demo demo-edp guests test bench build format vet lint race fuzz portable clean
 all: build
 
 build: runtime
@@ -22,8 +23,19 @@ runtime:
 	CGO_ENABLED=0 $(GO) run ./cmd/eos/base/link
 
 demo: build
-	@.ci/need gcc gcc libc6-dev
 	@.ci/demo
+
+demo-edp: build
+	@.ci/need gcc gcc libc6-dev
+	@.ci/demo-edp
+
+# The tool chains of the WASM modules that the tests use, beside Go: clang with
+# wasi-libc, Debian's rustc, AssemblyScript.
+guests:
+	@.ci/need /usr/include/wasm32-wasi/stdio.h clang lld wasi-libc libclang-rt-14-dev-wasm32
+	@.ci/need /usr/lib/rustlib/wasm32-wasi rustc libstd-rust-dev-wasm32
+	@.ci/need npm npm
+	@cd testdata/guests/assemblyscript && test -e node_modules/.bin/asc || npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
 
 test: format vet lint race fuzz portable
 	@echo "all tests passed"
@@ -51,7 +63,7 @@ lint: bin/staticcheck-$(lastword $(subst @, ,$(STATICCHECK)))
 
 # The race detector wants cgo; the test enclaves want a C compiler; one story
 # of the command line signs with openssl; a browser draws the page of a report.
-race: runtime
+race: runtime guests
 	@.ci/need gcc gcc libc6-dev
 	@.ci/need openssl openssl
 	@.ci/need chromium-headless-shell chromium-headless-shell

@@ -78,6 +78,7 @@ var arrows = []struct {
 	{"cmd/eos/edptool", "pkg/*", "the only other place that may see everything: programs under other names"},
 	{"cmd/eos/evidence", "pkg/attest pkg/ratls pkg/sgx pkg/sign", "a report is about what the verifier and the certificate say"},
 	{"cmd/eos", "pkg/* cmd/eos/edptool cmd/eos/base cmd/eos/evidence", "the program"},
+	{"testdata/guests", "pkg/*", "test guests, imported by tests only"},
 	{"testdata/enclaves", "pkg/*", "test enclaves, imported by tests only"},
 	{"bench", "pkg/* testdata/enclaves", "the benchmark page measures everything"},
 }

@@ -1,0 +1,48 @@
+package guests
+
+import (
+	"os"
+	"testing"
+
+	"github.com/enclaveos/eos/pkg/manifest"
+	"github.com/enclaveos/eos/pkg/sgxs/fromwasm"
+)
+
+// TestGuests: what each tool chain makes can be an app, with the functions and types
+// that its source names.
+func TestGuests(t *testing.T) {
+	for name := range recipes {
+		t.Run(name, func(t *testing.T) {
+			code, err := os.ReadFile(Build(t, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := fromwasm.Check(t.Context(), code)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := manifest.NewApp(name)
+			if err := m.Fits(&a); err != nil {
+				t.Error(err)
+			}
+			var have []string
+			for _, f := range m.Functions {
+				have = append(have, f.String())
+			}
+			switch name {
+			case "cgi-c", "cgi-rust":
+				if m.Kind != fromwasm.Command {
+					t.Errorf("a %s", m.Kind)
+				}
+			case "notes":
+				if len(have) != 4 || have[0] != "erase(name:string)bool" {
+					t.Errorf("%q", have)
+				}
+			default:
+				if len(have) != 2 || have[0] != "add(a:s32,b:s32)s32" || have[1] != "hello(name:string)string" {
+					t.Errorf("%q", have)
+				}
+			}
+		})
+	}
+}

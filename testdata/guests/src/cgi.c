@@ -1,0 +1,29 @@
+/* A command: each request runs it anew, as a CGI program. */
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *variable(const char *name) {
+	const char *value = getenv(name);
+	return value ? value : "";
+}
+
+int main(void) {
+	char body[256];
+	size_t n = fread(body, 1, sizeof body - 1, stdin);
+	body[n] = 0;
+	/* A file of the app's own, sealed, that stays from one request to the next. */
+	unsigned long count = 0;
+	FILE *f = fopen("/count", "r");
+	if (f) {
+		if (fscanf(f, "%lu", &count) != 1)
+			return 1;
+		fclose(f);
+	}
+	f = fopen("/count", "w");
+	if (!f || fprintf(f, "%lu", ++count) < 0 || fclose(f) != 0) {
+		perror("/count");
+		return 1;
+	}
+	printf("Status: 200\r\nContent-Type: text/plain\r\n\r\n%lu %s %s %s\n", count, variable("REQUEST_METHOD"), variable("PATH_INFO"), body);
+	return 0;
+}
