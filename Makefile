@@ -77,7 +77,7 @@ portable:
 	set -e; for os in windows darwin; do \
 	  GOOS=$$os CGO_ENABLED=0 $(GO) build ./pkg/sgx/... ./pkg/sgxs/... ./pkg/sign/...; done
 	set -e; for target in windows/amd64 darwin/arm64 linux/arm64 js/wasm wasip1/wasm; do \
-	  GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) build ./pkg/sgx/... ./pkg/attest/...; done
+	  GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) build ./pkg/sgx/... ./pkg/attest/... ./pkg/ratls/...; done
 	CGO_ENABLED=0 $(GO) build ./...
 
 clean:
