@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 	"testing"
 
 	"github.com/enclaveos/eos/cmd/eos/edptool"
+	"github.com/enclaveos/eos/pkg/attest/attesttest"
+	"github.com/enclaveos/eos/pkg/attest/collateral"
 	"github.com/enclaveos/eos/pkg/sign/keyref"
 	"github.com/enclaveos/eos/testdata/enclaves"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -42,6 +45,7 @@ func TestMain(m *testing.M) {
 //	json FILE [EXPR WANT]…  FILE is one JSON document; with the value WANT at EXPR, as a.b.0
 //	listening FILE VAR      waits until a runtime has written to FILE where it listens, in a
 //	                        story with its process id in the file pid, what it says in log
+//	pccs FILE VAR           serves the collateral in a bundle, at the address in VAR
 //	oneline FILE            every line of FILE is a word of eos: error, warning or hint
 //	put FILE HEX OFFSET     writes bytes into a file
 //	cut FILE SIZE           shortens a file to its first SIZE bytes
@@ -72,6 +76,13 @@ func TestScript(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"pccs": func(ts *testscript.TestScript, _ bool, args []string) {
+				c, err := collateral.ReadBundle(ts.MkAbs(args[0]))
+				ts.Check(err)
+				s := httptest.NewServer(attesttest.Service(c))
+				ts.Defer(s.Close)
+				ts.Setenv(args[1], s.URL)
+			},
 			"enclave": func(ts *testscript.TestScript, neg bool, args []string) {
 				wantArgs(ts, neg, args, 2, "enclave NAME FILE")
 				copyFile(ts, enclaves.Build(t, args[0]), ts.MkAbs(args[1]))

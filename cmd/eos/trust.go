@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/enclaveos/eos/pkg/attest"
+	"github.com/enclaveos/eos/pkg/attest/collateral"
 	"github.com/enclaveos/eos/pkg/ratls"
 	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/microcode"
 	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/quoting"
@@ -37,6 +38,7 @@ type trustFlags struct {
 	software   bool
 	stateDir   string
 	collateral string
+	pccs       []string
 	maxAge     string
 	cas        string
 }
@@ -51,6 +53,7 @@ func (f *trustFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.software, "allow-software-platform", false, "accept this machine's software platform, which protects nothing from its host")
 	fl.StringVar(&f.stateDir, "platform-dir", "", "`DIR` of the software platform's keys (default: $XDG_STATE_HOME/eos)")
 	fl.StringVar(&f.collateral, "collateral", "", "`FILE` with what the platform's vendor says about it, for use without a network")
+	fl.StringArrayVar(&f.pccs, "pccs", nil, "ask this service what the platform's vendor says about it: a `URL`, or 'intel' for Intel's own; can be repeated, the next is asked if one fails or is stale")
 	fl.StringVar(&f.maxAge, "max-collateral-age", "7d", "refuse the vendor's statements if they were made longer ago than this `TIME`")
 	fl.StringVar(&f.cas, "ca", "", "also want the certificate to be issued by this CA, for this name: a `FILE`")
 	completeFlagFiles(cmd, "policy", "json")
@@ -61,7 +64,7 @@ func (f *trustFlags) add(cmd *cobra.Command) {
 
 // given reports whether any of the flags was.
 func (f *trustFlags) given() bool {
-	return f.policy != "" || len(f.mrenclave)+len(f.mrsigner)+len(f.roots) > 0 || f.allowDebug || f.software || f.stateDir != "" || f.collateral != "" || f.cas != ""
+	return f.policy != "" || len(f.mrenclave)+len(f.mrsigner)+len(f.roots) > 0 || f.allowDebug || f.software || f.stateDir != "" || f.collateral != "" || len(f.pccs) > 0 || f.cas != ""
 }
 
 // trust is whom to trust. url is the server's, or "" for evidence at rest.
@@ -105,7 +108,11 @@ func (f *trustFlags) trust(u *ui, url string) (ratls.Trust, error) {
 	if t.Policy, err = f.loadPolicy(u); err != nil {
 		return t, err
 	}
-	t.Collateral, err = f.source(url, quoter)
+	services, err := f.services(u, t.Verifier.MaxCollateralAge)
+	if err != nil {
+		return t, err
+	}
+	t.Collateral, err = f.source(url, quoter, services)
 	return t, err
 }
 
@@ -211,8 +218,9 @@ func signerOf(path string) (sgx.Measurement, error) {
 // vendor's statements. They are signed, so it does not matter who hands them on.
 const collateralPath = "/.well-known/eos/collateral"
 
-// source finds collateral: in the file, at the server itself, on this machine.
-func (f *trustFlags) source(url string, quoter *quoting.Quoter) (func(context.Context, *attest.Quote) (*attest.Collateral, error), error) {
+// source finds collateral: in the file, at a service, at the server itself, on this
+// machine.
+func (f *trustFlags) source(url string, quoter *quoting.Quoter, services *collateral.Client) (func(context.Context, *attest.Quote) (*attest.Collateral, error), error) {
 	if f.collateral != "" {
 		b, err := readLimited(f.collateral, attest.MaxCollateralSize)
 		if err != nil {
@@ -226,12 +234,19 @@ func (f *trustFlags) source(url string, quoter *quoting.Quoter) (func(context.Co
 	}
 	return func(ctx context.Context, q *attest.Quote) (*attest.Collateral, error) {
 		var errs error
+		if services != nil {
+			c, err := services.For(ctx, q)
+			if err == nil {
+				return c, nil
+			}
+			errs = err
+		}
 		if url != "" {
 			c, err := fetchCollateral(ctx, url)
 			if err == nil {
 				return c, nil
 			}
-			errs = err
+			errs = errors.Join(errs, err)
 		}
 		if quoter != nil {
 			c, err := quoter.Collateral()
@@ -241,7 +256,7 @@ func (f *trustFlags) source(url string, quoter *quoting.Quoter) (func(context.Co
 			errs = errors.Join(errs, err)
 		}
 		if errs == nil {
-			errs = errors.New("none was given: name a bundle by --collateral FILE")
+			errs = errors.New("none was given: name a bundle by --collateral FILE, or a service by --pccs URL")
 		}
 		return nil, errs
 	}, nil

@@ -38,6 +38,15 @@ type Endpoint struct {
 	RootCRL string
 }
 
+// Check says what is wrong with the addresses.
+func (e *Endpoint) Check() error {
+	_, err := checkURL(e.URL)
+	if err == nil && e.RootCRL != "" {
+		_, err = checkURL(e.RootCRL)
+	}
+	return err
+}
+
 // DefaultRefresh is the Refresh of a Client without one.
 const DefaultRefresh = 24 * time.Hour
 

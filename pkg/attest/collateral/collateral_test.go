@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,7 +20,6 @@ import (
 
 	"github.com/enclaveos/eos/pkg/attest"
 	"github.com/enclaveos/eos/pkg/attest/attesttest"
-	"github.com/enclaveos/eos/pkg/attest/issue"
 )
 
 // service is a PCCS for one platform, or one that misbehaves.
@@ -54,31 +52,16 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.RequestURI()
 	s.mu.Lock()
 	s.paths = append(s.paths, path)
-	a := &answer{path: path, status: http.StatusOK, header: http.Header{}}
+	n := 0
 	for _, p := range s.paths {
 		if p == path {
-			a.n++
+			n++
 		}
 	}
 	s.mu.Unlock()
-	chain := func(name string, chain []byte) { a.header.Set(name, url.PathEscape(string(chain))) }
-	switch {
-	case strings.Contains(path, "/tcb?fmspc="):
-		chain("TCB-Info-Issuer-Chain", s.c.TCBInfoChain)
-		a.body = issue.Wrap(issue.MemberTCBInfo, s.c.TCBInfo.Body, s.c.TCBInfo.Signature)
-	case strings.HasSuffix(path, "/qe/identity"):
-		chain("SGX-Enclave-Identity-Issuer-Chain", s.c.QEIdentityChain)
-		a.body = issue.Wrap(issue.MemberQEIdentity, s.c.QEIdentity.Body, s.c.QEIdentity.Signature)
-	case strings.Contains(path, "/pckcrl?ca="):
-		chain("SGX-PCK-CRL-Issuer-Chain", s.c.PCKCRLChain)
-		a.body = s.c.PCKCRL
-	case strings.HasSuffix(path, "/rootcacrl"):
-		a.body = []byte(hex.EncodeToString(s.c.RootCRL))
-	case path == "/root.der":
-		a.body = s.c.RootCRL
-	default:
-		a.status = http.StatusNotFound
-	}
+	rec := httptest.NewRecorder()
+	attesttest.Service(s.c).ServeHTTP(rec, r)
+	a := &answer{path, n, rec.Code, rec.Header(), rec.Body.Bytes()}
 	if s.change != nil {
 		s.change(a)
 	}
