@@ -20,13 +20,14 @@ type construct struct {
 
 // plan is what one function needs.
 type plan struct {
-	points []point
-	calls  bool  // it calls something, so it takes part in recursion
-	loop   bool  // it has a loop
-	local  bool  // fuel is kept in a local between calls
-	size   bool  // it has instructions that cost by an operand
-	sync   int64 // weight of the calls, around which a local would be written back
-	frame  int64 // what a call takes from the stack budget
+	points  []point
+	calls   bool  // it calls something, so it takes part in recursion
+	loop    bool  // it has a loop
+	local   bool  // fuel is kept in a local between calls
+	size    bool  // it has instructions that cost by an operand
+	byIndex bool  // it speaks of data segments
+	sync    int64 // weight of the calls, around which a local would be written back
+	frame   int64 // what a call takes from the stack budget
 }
 
 // Costs in fuel beside 1 for every instruction. Blocks, loops, else and end are
@@ -98,6 +99,7 @@ func (d *module) plan(i int) (plan, *Error) {
 			p.size = true
 		case opMisc:
 			p.size = p.size || sized(in)
+			p.byIndex = p.byIndex || in.sub == miscMemoryInit || in.sub == miscDataDrop
 		case opBlock, opLoop, opIf:
 			open = append(open, construct{op: in.op, point: cur, loops: loops, escape: len(open)})
 			if cur < 0 {
@@ -188,6 +190,7 @@ func (o *output) function(b []byte, i int) ([]byte, *Error) {
 	if err != nil {
 		return nil, err
 	}
+	o.byIndex = o.byIndex || p.byIndex
 	c := &o.codes[i]
 	t := o.types[o.funcs[i]]
 	w := &writer{module: o.module, plan: p, fuel: o.fuel, stack: o.stack, refill: uint32(len(o.imports))}

@@ -42,6 +42,7 @@ const (
 	opVec          = 0xfd
 
 	miscMemoryInit = 8
+	miscDataDrop   = 9
 	miscMemoryCopy = 10
 	miscMemoryFill = 11
 	miscTableInit  = 12
@@ -180,7 +181,7 @@ func (d *module) misc(r *reader, in *instr) {
 	case miscMemoryInit:
 		in.index = r.u32()
 		d.memory(r)
-	case 9, 13: // data.drop, elem.drop
+	case miscDataDrop, 13: // data.drop, elem.drop
 		in.index = r.u32()
 	case miscMemoryCopy:
 		d.memory(r)

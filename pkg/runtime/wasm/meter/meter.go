@@ -13,7 +13,8 @@
 // The same way every function that calls others takes an upper guess of its
 // frame from a stack budget and gives it back when it returns.
 //
-// Nothing else changes: memory, tables, exports, elements, data, start and the
+// Data segments that lie close together become one, which saves an instance of a Go
+// program half of its beginning. Nothing else changes: memory, tables, exports, elements, data, start and the
 // names of functions and locals mean what they meant. Debug sections go, since
 // they speak of places in the code.
 package meter
@@ -72,6 +73,8 @@ type output struct {
 	budget      uint32
 	added       []funcType // types behind the module's own
 	wrappers    map[string]uint32
+	data        []segment // the data section anew; nil: it stays as it is
+	byIndex     bool      // code speaks of data segments by their index
 }
 
 // blockType encodes the type of a block without parameters.
@@ -109,6 +112,7 @@ func (o *output) write() ([]byte, *Error) {
 			return nil, err
 		}
 	}
+	o.joinData()
 	out := append(slices.Clip(slices.Clone(magic)), 1, 0, 0, 0)
 	put := func(id byte, body []byte) {
 		out = append(appendU32(append(out, id), uint32(len(body))), body...)
@@ -190,6 +194,11 @@ func (o *output) rewrite(s section, refill uint32, bodies []byte) ([]byte, *Erro
 		b = o.elements(r)
 	case secCode:
 		return bodies, nil
+	case secDataCount:
+		if o.data != nil {
+			return appendU32(nil, uint32(len(o.data))), nil
+		}
+		return s.body, nil
 	case secData:
 		b = o.dataSection(r)
 	default:
@@ -264,26 +273,6 @@ func (o *output) elements(r *reader) []byte {
 				b = appendU32(b, o.renumber(i))
 			}
 		}
-	}
-	return b
-}
-
-// dataSection copies the data; only the offsets may name functions, and those
-// would be no numbers, but what is copied is what was read.
-func (o *output) dataSection(r *reader) []byte {
-	n := r.u32()
-	b := appendU32(nil, n)
-	for range n {
-		kind := r.u32()
-		b = appendU32(b, kind)
-		if kind == 2 {
-			b = appendU32(b, r.u32())
-		}
-		if kind != 1 {
-			o.constExpr(r, &b)
-		}
-		k := r.u32()
-		b = append(appendU32(b, k), r.bytes(k)...)
 	}
 	return b
 }
