@@ -178,9 +178,10 @@ func (a *Attester) due(l *leaf) time.Time {
 	return due
 }
 
-// valid reports whether a client with the clock of now accepts the leaf's dates.
+// valid reports whether a client accepts the leaf's dates. The host may set its clock
+// back by a little; if it sets it back by more, the leaf is useless until then.
 func (l *leaf) valid(now time.Time) bool {
-	return !now.Before(l.cert.Leaf.NotBefore) && now.Before(l.cert.Leaf.NotAfter)
+	return !now.Add(clockSkew).Before(l.cert.Leaf.NotBefore) && now.Before(l.cert.Leaf.NotAfter)
 }
 
 // take gets the leaf for a connection to id, and waits until there is one.

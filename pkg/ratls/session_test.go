@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -287,5 +288,76 @@ func TestSessionAfterChange(t *testing.T) {
 	defer c.Close()
 	if v, _ := c.Peer().Claim(ratls.OIDConfigRoot); !bytes.Equal(v, bytes.Repeat([]byte{9}, 32)) {
 		t.Errorf("the new connection claims %x", v)
+	}
+}
+
+// The session step in HTTP/2, among other requests of the same connection.
+func TestSessionHTTP2(t *testing.T) {
+	w := newWorld(t)
+	addr := serve(t, w.attester(t, nil))
+	h2 := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
+	defer h2.CloseIdleConnections()
+	resp, err := h2.RoundTrip(get(t, "https://"+addr+"/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	state := resp.TLS
+	leaf := state.PeerCertificates[0]
+	challenge := bytes.Repeat([]byte{5}, 32)
+	req := get(t, "https://"+addr+ratls.NeutralSessionPath)
+	req.Method = http.MethodPost
+	req.Body = io.NopCloser(bytes.NewReader(message{"v": 2, "mode": "challenge", "leaf": keyName(leaf), "context": b64.EncodeToString(challenge)}.bytes()))
+	resp, err = h2.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	m := message{}
+	if err := json.NewDecoder(resp.Body).Decode(&m); err != nil || resp.StatusCode != 200 || resp.ProtoMajor != 2 {
+		t.Fatalf("%v %v %v", resp.Status, m, err)
+	}
+	hctx, err := state.ExportKeyingMaterial("EXPORTER-privasys-ratls-attest-v2", challenge, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := reportDataOf(t, m["quote"]), ratls.SessionReportData(leaf.RawSubjectPublicKeyInfo, [32]byte(challenge), [32]byte(hctx)); got != want {
+		t.Errorf("report data %x, want %x", got, want)
+	}
+}
+
+// Diversion: the attacker leads the client to another enclave of the same measurement,
+// which he has configured. The policy says which configuration is meant.
+func TestDiversion(t *testing.T) {
+	w := newWorld(t)
+	want := func(v []byte) func(*ratls.Config) {
+		return func(c *ratls.Config) {
+			c.Trust.Policy.Extensions = []attest.ExtensionRule{{OID: ratls.OIDConfigRoot, Value: attest.OneOf(string(v))}}
+		}
+	}
+	mine := bytes.Repeat([]byte{1}, 32)
+	for _, mode := range []ratls.Evidence{ratls.EvidenceLeaf, ratls.EvidenceSession} {
+		a := w.attester(t, func(c *ratls.AttesterConfig) { c.Evidence = mode })
+		addr := serve(t, a)
+		conn, err := w.client(t, want(mine)).Dial(t.Context(), "tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		other := platformSubject()
+		other.Extensions[0].Value = bytes.Repeat([]byte{2}, 32)
+		if err := a.SetSubjects(t.Context(), other); err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.client(t, want(mine)).Dial(t.Context(), "tcp", addr)
+		wantStep(t, err, attest.StepPolicyExtension)
+		none := platformSubject()
+		none.Extensions = none.Extensions[1:]
+		if err := a.SetSubjects(t.Context(), none); err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.client(t, want(mine)).Dial(t.Context(), "tcp", addr)
+		wantStep(t, err, attest.StepPolicyExtension)
 	}
 }
