@@ -44,6 +44,10 @@ var arrows = []struct {
 	{"pkg/runtime/quoting", "pkg/sgx pkg/enclave pkg/channel/wire pkg/runtime/rpc", "the enclave asks the host's quoting enclave"},
 	{"pkg/wall/start", "", "what the host tells the runtime; both sides of the wall read it"},
 	{"pkg/runtime/measure", "", "a tree of hashes; verifiers everywhere recompute it"},
+	{"pkg/channel/kvwire", "pkg/channel/wire", "payloads of RPC methods; both sides parse them"},
+	{"pkg/runner/kvback", "pkg/channel/wire pkg/channel/kvwire", "the host's store: bytes under the names that an enclave gives"},
+	{"pkg/runtime/kvstore", "pkg/channel/wire pkg/channel/kvwire pkg/runtime/rpc", "a store with a host that is not believed: requests, and all else of its own"},
+	{"pkg/runtime/seal", "pkg/sgx pkg/enclave pkg/channel/kvwire pkg/runtime/kvstore", "what the processor seals, and the store that it opens"},
 	{"pkg/runtime/module", "pkg/ratls pkg/runtime/measure pkg/runtime/rpc pkg/runtime/seal", "what a module is and has"},
 	{"pkg/runtime/wasm/abi", "", "the guest interface as data: builders and engines read it"},
 	{"pkg/runtime/wasm/meter", "", "a pass over a module's bytes; no engine"},
@@ -89,6 +93,10 @@ var bans = []struct{ from, to, why string }{
 	{"pkg/sgx", "os", "pure structures do no I/O"},
 	{"pkg/sgx", "golang.org/x/*", "standard library only"},
 	{"pkg/sgxs", "golang.org/x/*", "standard library only"},
+	{"pkg/runtime*", "github.com/cockroachdb/*", "the host's store is not part of an enclave"},
+	{"pkg/enclave", "github.com/cockroachdb/*", "the host's store is not part of an enclave"},
+	{"pkg/channel*", "github.com/cockroachdb/*", "the host's store is not part of an enclave"},
+	{"cmd/eos-enclave", "github.com/cockroachdb/*", "the host's store is not part of an enclave"},
 }
 
 // match is path.Match in which a trailing "*" also matches further elements.
