@@ -21,6 +21,7 @@ import (
 	"github.com/enclaveos/eos/pkg/attest/collateral"
 	"github.com/enclaveos/eos/pkg/sign/keyref"
 	"github.com/enclaveos/eos/testdata/enclaves"
+	"github.com/enclaveos/eos/testdata/guests"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -38,6 +39,7 @@ func TestMain(m *testing.M) {
 // commands they have:
 //
 //	enclave NAME FILE       builds a test enclave (testdata/enclaves) as FILE
+//	guest NAME FILE         builds a WASM module (testdata/guests) as FILE
 //	evidence KIND DIR       mints a quote and all that it takes to verify it
 //	https METHOD URL CA [TOKEN-FILE|- [BODY]]
 //	                        prints status and answer, to a client that knows only the CA
@@ -90,6 +92,10 @@ func TestScript(t *testing.T) {
 			"evidence": func(ts *testscript.TestScript, neg bool, args []string) {
 				wantArgs(ts, neg, args, 2, "evidence KIND DIR")
 				mintEvidence(ts, t, args[0], args[1])
+			},
+			"guest": func(ts *testscript.TestScript, neg bool, args []string) {
+				wantArgs(ts, neg, args, 2, "guest NAME FILE")
+				copyFile(ts, guests.Build(t, args[0]), ts.MkAbs(args[1]))
 			},
 			"hsm":       hsm,
 			"https":     httpsAsk,
