@@ -6,7 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/pem"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -26,17 +26,22 @@ func (s *scene) parsePEM(b []byte) ([]*x509.Certificate, error) {
 		if len(b) == 0 {
 			break
 		}
-		if !bytes.HasPrefix(b, []byte("-----BEGIN CERTIFICATE-----")) {
+		text, ok := bytes.CutPrefix(b, []byte("-----BEGIN CERTIFICATE-----"))
+		if !ok {
 			return nil, errors.New("want PEM certificates and nothing else")
 		}
-		block, rest := pem.Decode(b)
-		if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) != 0 || len(rest) >= len(b) {
-			return nil, errors.New("a PEM block cannot be read")
+		text, rest, ok := bytes.Cut(text, []byte("-----END CERTIFICATE-----"))
+		if !ok {
+			return nil, errors.New("a PEM block has no end")
+		}
+		der, err := base64.StdEncoding.Strict().AppendDecode(make([]byte, 0, len(text)), text)
+		if err != nil {
+			return nil, fmt.Errorf("PEM block %d: %w", len(certs), err)
 		}
 		if b = rest; len(certs) == maxChain {
 			return nil, fmt.Errorf("more than %d certificates", maxChain)
 		}
-		c, err := s.certificate(block.Bytes)
+		c, err := s.certificate(der)
 		if err != nil {
 			return nil, fmt.Errorf("certificate %d: %w", len(certs), err)
 		}
