@@ -40,28 +40,27 @@ type disk struct {
 	broken   error
 }
 
-func (d *disk) sealed() Sealed {
+func (d *disk) Sections() map[string][]byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return Sealed{
-		First: d.sections == nil, Sections: maps.Clone(d.sections),
-		Update: func(_ context.Context, change func(map[string][]byte) error) error {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			if d.broken != nil {
-				return d.broken
-			}
-			next := maps.Clone(d.sections)
-			if next == nil {
-				next = map[string][]byte{}
-			}
-			if err := change(next); err != nil {
-				return err
-			}
-			d.sections = next
-			return nil
-		},
+	return maps.Clone(d.sections)
+}
+
+func (d *disk) Update(_ context.Context, change func(map[string][]byte) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.broken != nil {
+		return d.broken
 	}
+	next := maps.Clone(d.sections)
+	if next == nil {
+		next = map[string][]byte{}
+	}
+	if err := change(next); err != nil {
+		return err
+	}
+	d.sections = next
+	return nil
 }
 
 func testConfig() *start.Config {
@@ -100,7 +99,7 @@ const enclaveName = "runtime"
 
 func options(p *ratlstest.Platform, d *disk, c *start.Config, log io.Writer, modules ...module.Module) Options {
 	return Options{
-		Config: c, Modules: modules, Sealed: d.sealed(), Quoter: p.Enclave(enclaveName),
+		Config: c, Modules: modules, Sealed: d, Quoter: p.Enclave(enclaveName),
 		Collateral: func(context.Context) ([]byte, error) { return []byte(`{"collateral":true}`), nil },
 		Log:        newLog(log),
 	}

@@ -20,16 +20,16 @@ const (
 	sectionServers  = "attestation-servers" // JSON
 )
 
-// Sealed is the sealed configuration: what an enclave has been told once.
-type Sealed struct {
-	// First reports that nothing has been sealed before, as far as the host lets us
-	// know. A host that hides the state gets a new enclave with a CA and an operator
-	// of its choice, which is another one to all who look at those leaves, and
-	// without any data.
-	First    bool
-	Sections map[string][]byte
-	// Update changes the sections and seals them.
-	Update func(ctx context.Context, change func(sections map[string][]byte) error) error
+// Sealed is the sealed configuration, what an enclave has been told once: *seal.State.
+//
+// Whether there is one only the host knows. A host that hides it gets a new enclave with
+// a CA and an operator of its choice, which is another one to all who look at those
+// leaves, and without any data.
+type Sealed interface {
+	// Sections returns it.
+	Sections() map[string][]byte
+	// Update changes and seals it; if it fails, nothing has changed.
+	Update(ctx context.Context, change func(sections map[string][]byte) error) error
 }
 
 // caName is the name of a CA that the enclave makes for itself.
@@ -48,7 +48,8 @@ func (r *Runtime) identify(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.sealed.First {
+	s := r.sealed.Sections()
+	if s[sectionCACert] == nil { // the first start, or the first that came this far
 		if given == nil {
 			if given, err = ratls.NewSelfMade(caName, time.Now()); err != nil {
 				return err
@@ -62,7 +63,6 @@ func (r *Runtime) identify(ctx context.Context) error {
 			return putCA(s, given)
 		})
 	}
-	s := r.sealed.Sections
 	if r.ca, err = ratls.ParseCA(s[sectionCACert], s[sectionCAKey]); err != nil {
 		return fmt.Errorf("sealed configuration: %w", err)
 	}

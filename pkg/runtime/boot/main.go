@@ -11,9 +11,11 @@ import (
 	"syscall"
 
 	"github.com/enclaveos/eos/pkg/enclave"
+	"github.com/enclaveos/eos/pkg/runtime/kvstore"
 	"github.com/enclaveos/eos/pkg/runtime/module"
 	"github.com/enclaveos/eos/pkg/runtime/quoting"
 	"github.com/enclaveos/eos/pkg/runtime/rpc"
+	"github.com/enclaveos/eos/pkg/runtime/seal"
 	"github.com/enclaveos/eos/pkg/wall/start"
 )
 
@@ -49,21 +51,35 @@ func run(log *slog.Logger, args []string, modules []module.Module) error {
 	}
 	defer host.Close()
 	q := quoting.New(host)
-	r, err := New(ctx, Options{
-		Config: config, Modules: modules, Payload: payload, Sealed: Sealed{First: true, Update: func(_ context.Context, f func(map[string][]byte) error) error { return f(map[string][]byte{}) }},
+	state, err := seal.Open(ctx, kvstore.Remote(host))
+	if err != nil {
+		return err
+	}
+	if state.First {
+		log.Info("a new state")
+	}
+	err = serveWith(ctx, config, Options{
+		Config: config, Modules: modules, Payload: payload, Sealed: state, State: state,
 		Quoter: q, Collateral: q.Collateral, RPC: host, Log: log,
 	})
+	closing, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	if err := errors.Join(err, state.Close(closing)); err != nil {
+		return err
+	}
+	log.Info("stopped")
+	return nil
+}
+
+func serveWith(ctx context.Context, config *start.Config, o Options) error {
+	r, err := New(ctx, o)
 	if err != nil {
 		return err
 	}
 	l, err := net.Listen("tcp", config.Listen)
 	if err != nil {
-		return errors.Join(err, stopModules(modules))
+		return errors.Join(err, stopModules(o.Modules))
 	}
 	fmt.Printf("listening on https://%s\n", l.Addr())
-	if err := r.Serve(ctx, l); err != nil {
-		return err
-	}
-	log.Info("stopped")
-	return nil
+	return r.Serve(ctx, l)
 }

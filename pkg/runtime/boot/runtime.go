@@ -18,6 +18,7 @@ import (
 	"github.com/enclaveos/eos/pkg/runtime/measure"
 	"github.com/enclaveos/eos/pkg/runtime/module"
 	"github.com/enclaveos/eos/pkg/runtime/rpc"
+	"github.com/enclaveos/eos/pkg/runtime/seal"
 	"github.com/enclaveos/eos/pkg/wall/start"
 )
 
@@ -34,6 +35,7 @@ type Options struct {
 	Quoter     ratls.Quoter
 	Collateral func(context.Context) ([]byte, error) // of its quotes, JSON as the host has it
 	RPC        *rpc.Client                           // for the modules
+	State      *seal.State                           // for the modules
 	Log        *slog.Logger
 }
 
@@ -83,7 +85,7 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 	for i, m := range r.modules {
 		if s, ok := m.(module.Starter); ok {
 			env := &module.Env{
-				Log: o.Log.With("module", m.Name()), Payload: o.Payload, Quoter: o.Quoter, RPC: o.RPC, Changed: r.changed,
+				Log: o.Log.With("module", m.Name()), Payload: o.Payload, Quoter: o.Quoter, RPC: o.RPC, State: o.State, Changed: r.changed,
 			}
 			if err := s.Start(ctx, env); err != nil {
 				return nil, errors.Join(fmt.Errorf("module %s: %w", m.Name(), err), stopModules(r.modules[:i]))

@@ -5,6 +5,7 @@ import (
 
 	"github.com/enclaveos/eos/pkg/ratls"
 	"github.com/enclaveos/eos/pkg/runtime/rpc"
+	"github.com/enclaveos/eos/pkg/runtime/seal"
 )
 
 // Env is what a module has of the runtime, from Start to the end of Stop.
@@ -19,6 +20,9 @@ type Env struct {
 	// RPC is the channel to the host, which is not to be trusted; nil where there is
 	// none, as in tests.
 	RPC *rpc.Client
+	// State is what is sealed and stored: a store with tables, and keys of its own for
+	// each purpose. It is closed after Stop. It is nil in tests that have none.
+	State *seal.State
 	// Changed says that ConfigLeaves or Extensions now return something else. When
 	// it returns, the root is the new one and connections that begin from then on see
 	// it in their certificate.

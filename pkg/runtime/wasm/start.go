@@ -14,14 +14,20 @@ func (m *Module) Start(ctx context.Context, env *module.Env) error {
 	if m.Memory == 0 {
 		m.Memory = memoryShare()
 	}
-	return m.StartWith(ctx, Config{
+	c := Config{
 		Payload: env.Payload,
 		Fetch: NewFetcher(&http.Transport{
 			ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute,
 			MaxResponseHeaderBytes: maxHeaders,
 		}),
 		Log: env.Log, Changed: env.Changed,
-	})
+	}
+	if env.State != nil {
+		root := env.State.Key("wasm seal keys")
+		c.SealRoot = root[:]
+		c.Tables = func(name string) Table { return env.State.Store.Table(name) }
+	}
+	return m.StartWith(ctx, c)
 }
 
 // memoryShare is half of the enclave's heap: the other half is for the compiled code,
