@@ -69,7 +69,7 @@ exit status is 0 only if all that was asked for holds.`,
 			}
 			return verifySignature(u, args[0], append(args, "")[1], key, asJSON)
 		},
-		ValidArgsFunction: completeFiles("sig", "sgxs", "pem", "bin", "quote"),
+		ValidArgsFunction: completeFiles("", "sgxs"),
 	}
 	cmd.Flags().SortFlags = false
 	f.add(cmd)

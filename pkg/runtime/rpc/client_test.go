@@ -188,9 +188,11 @@ func TestAbandoned(t *testing.T) {
 	c := New(h)
 	defer c.Close()
 	for range wire.MaxInFlight {
-		var ctx context.Context
-		ctx, cancel = context.WithCancel(t.Context())
-		if _, err := c.Call(ctx, 1, nil); !errors.Is(err, context.Canceled) {
+		ctx, gone := context.WithCancel(t.Context())
+		cancel = gone
+		_, err := c.Call(ctx, 1, nil)
+		gone()
+		if !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
 	}
