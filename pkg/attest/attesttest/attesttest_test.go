@@ -39,8 +39,8 @@ func judge(t *testing.T, v *Vector) {
 			if r.Status != v.Status || !slices.Equal(r.Advisories, v.Advisories) || r.Root != RootName {
 				t.Errorf("%s: status %v %v of root %q, want %v %v", memory, r.Status, r.Advisories, r.Root, v.Status, v.Advisories)
 			}
-			err = v.Policy.Appraise(r)
-		} else if len(r.Failures) == 0 || v.Policy.Appraise(r) == nil {
+			err = v.Policy.Appraise(r, v.Extensions...)
+		} else if len(r.Failures) == 0 || v.Policy.Appraise(r, v.Extensions...) == nil {
 			t.Errorf("%s: a refused result has %d failures, and the policy accepts it", memory, len(r.Failures))
 		}
 		var e *attest.Error

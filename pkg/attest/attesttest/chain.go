@@ -1,11 +1,14 @@
 package attesttest
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/pem"
 	"slices"
 	"time"
 
@@ -136,6 +139,30 @@ func chainRecipes() []recipe {
 			c.Raw[len(c.Raw)-1] ^= 1
 			p.Signer.CertData = chain(&issue.Identity{Cert: &c}, p.Vendor.CA, p.Vendor.Root)
 		}},
+		{name: "pck-chain/root-altered", why: "the root's certificate was changed; its key is the trusted one", before: data(func(p *Platform) []byte {
+			c := *p.Vendor.Root.Cert
+			c.Raw = slices.Clone(c.Raw)
+			c.Raw[len(c.Raw)-1] ^= 1
+			return chain(p.PCK, p.Vendor.CA, &issue.Identity{Cert: &c})
+		})},
+		{name: "pck-chain/root-path-length", why: "the root may issue leaves only", before: func(p *Platform) {
+			p.Vendor.Root = p.reissue(issue.RootCA, nil, p.Vendor.Root, func(t *issue.Template) { t.PathLen = 0 })
+			p.Use(p.PCK)
+		}},
+		{name: "pck-chain/ca-key-usage", why: "the CA may sign no certificates", before: ca(func(t *issue.Template) { t.KeyUsage = x509.KeyUsageCRLSign })},
+		{name: "pck-chain/leaf-key-usage", why: "the PCK may sign no data", before: leaf(func(t *issue.Template) { t.KeyUsage = x509.KeyUsageContentCommitment })},
+		{name: "pck-chain/sha384", why: "the PCK certificate is signed with another hash", before: leaf(func(t *issue.Template) { t.Signature = x509.ECDSAWithSHA384 })},
+		{name: "pck-chain/nine-certificates", why: "more certificates than anybody needs", before: func(p *Platform) {
+			for range 6 {
+				p.Signer.CertData = append(p.Signer.CertData, p.another().CA.PEM()...)
+			}
+		}},
+		{name: "pck-chain/pem-header", why: "a PEM block with headers", before: func(p *Platform) {
+			p.Signer.CertData = bytes.Replace(p.Signer.CertData, []byte("-----\n"), []byte("-----\nA: b\n\n"), 1)
+		}},
+		{name: "pck-chain/no-certificate", why: "a PEM block that is no certificate inside", before: data(func(*Platform) []byte {
+			return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("no DER")})
+		})},
 		{name: "pck-chain/leaf-expired", why: "the PCK certificate has expired", before: leaf(func(t *issue.Template) { t.NotAfter = Now.Add(-time.Second) })},
 		{name: "pck-chain/leaf-not-yet", why: "the PCK certificate is not valid yet", before: leaf(func(t *issue.Template) { t.NotBefore = Now.Add(time.Second) })},
 		{name: "pck-chain/ca-expired", why: "the CA's certificate has expired", before: ca(func(t *issue.Template) { t.NotAfter = Now.Add(-time.Second) })},
@@ -190,6 +217,14 @@ func chainRecipes() []recipe {
 		{name: "tcb-chain/name", why: "the signing certificate has the name of another role", before: signer(func(t *issue.Template) {
 			t.Subject.CommonName = "Test SGX PCK Certificate"
 		})},
+		{name: "tcb-chain/key-usage", why: "the signing certificate may sign no data", before: signer(func(t *issue.Template) { t.KeyUsage = x509.KeyUsageContentCommitment })},
+		{name: "tcb-chain/two-signers", why: "two signing certificates: whose are the documents?", after: tcbChain(func(p *Platform) []byte {
+			return chain(p.Vendor.TCBSigner, p.another().TCBSigner, p.Vendor.Root)
+		})},
+		{name: "tcb-chain/no-root", why: "the root is missing, and so is a path", after: func(p *Platform, v *Vector) {
+			foreign := p.another().TCBSigner.PEM()
+			v.Collateral.TCBInfoChain, v.Collateral.QEIdentityChain = foreign, foreign
+		}},
 		{name: "tcb-chain/expired", why: "the signing certificate has expired", before: signer(func(t *issue.Template) { t.NotAfter = Now.Add(-time.Second) })},
 		{name: "tcb-chain/not-yet", why: "the signing certificate is not valid yet", before: signer(func(t *issue.Template) { t.NotBefore = Now.Add(time.Second) })},
 	}
@@ -219,18 +254,19 @@ func extensionRecipes() []recipe {
 	value := func(f func(b []byte) []byte) func(*Platform) {
 		return leaf(func(t *issue.Template) { t.Extensions[0].Value = f(t.Extensions[0].Value) })
 	}
+	edit := func(b []byte, f func(e []entry) []entry) []byte {
+		var e []entry
+		if _, err := asn1.Unmarshal(b, &e); err != nil {
+			panic(err) // it was made by package issue
+		}
+		b, err := asn1.Marshal(f(e))
+		if err != nil {
+			panic(err)
+		}
+		return b
+	}
 	entries := func(f func(e []entry) []entry) func(*Platform) {
-		return value(func(b []byte) []byte {
-			var e []entry
-			if _, err := asn1.Unmarshal(b, &e); err != nil {
-				panic(err) // it was made by package issue
-			}
-			b, err := asn1.Marshal(f(e))
-			if err != nil {
-				panic(err)
-			}
-			return b
-		})
+		return value(func(b []byte) []byte { return edit(b, f) })
 	}
 	without := func(n int) func(*Platform) {
 		return entries(func(e []entry) []entry { return slices.Delete(e, n, n+1) })
@@ -241,7 +277,20 @@ func extensionRecipes() []recipe {
 			return e
 		})
 	}
-	const ppid, svns, pceID, fmspc, sgxType = 0, 1, 2, 3, 4
+	const ppid, svns, pceID, fmspc, sgxType, platformID = 0, 1, 2, 3, 4, 5
+	// tcb edits the list within the TCB, inTCB one value there.
+	tcb := func(f func(e []entry) []entry) func(*Platform) {
+		return entries(func(e []entry) []entry {
+			e[svns].Value = asn1.RawValue{FullBytes: edit(e[svns].Value.FullBytes, f)}
+			return e
+		})
+	}
+	inTCB := func(n int, v asn1.RawValue) func(*Platform) {
+		return tcb(func(e []entry) []entry {
+			e[n].Value = v
+			return e
+		})
+	}
 	list := []recipe{
 		{name: "pck-extensions/no-der", why: "the extension is no DER", before: value(func([]byte) []byte { return []byte("no DER") })},
 		{name: "pck-extensions/cut-off", why: "the last byte of the extension is missing", before: value(func(b []byte) []byte { return b[:len(b)-1] })},
@@ -253,31 +302,13 @@ func extensionRecipes() []recipe {
 		{name: "pck-extensions/pceid-3-bytes", why: "a PCE id of three bytes", before: octets(pceID, make([]byte, 3))},
 		{name: "pck-extensions/fmspc-twice", why: "two FMSPCs: which one is meant?", before: entries(func(e []entry) []entry { return append(e, e[fmspc]) })},
 		{name: "pck-extensions/sgx-type", why: "the kind of SGX is an OCTET STRING", before: octets(sgxType, []byte{1})},
-		{name: "pck-extensions/svn-256", why: "an SVN that is no byte", before: entries(func(e []entry) []entry {
-			var tcb []entry
-			if _, err := asn1.Unmarshal(e[svns].Value.FullBytes, &tcb); err != nil {
-				panic(err)
-			}
-			tcb[0].Value = asn1.RawValue{Tag: asn1.TagInteger, Bytes: []byte{1, 0}}
-			b, err := asn1.Marshal(tcb)
-			if err != nil {
-				panic(err)
-			}
-			e[svns].Value = asn1.RawValue{FullBytes: b}
-			return e
-		})},
-		{name: "pck-extensions/15-svns", why: "an SVN is missing", before: entries(func(e []entry) []entry {
-			var tcb []entry
-			if _, err := asn1.Unmarshal(e[svns].Value.FullBytes, &tcb); err != nil {
-				panic(err)
-			}
-			b, err := asn1.Marshal(slices.Delete(tcb, 15, 16))
-			if err != nil {
-				panic(err)
-			}
-			e[svns].Value = asn1.RawValue{FullBytes: b}
-			return e
-		})},
+		{name: "pck-extensions/svn-256", why: "an SVN that is no byte", before: inTCB(0, asn1.RawValue{Tag: asn1.TagInteger, Bytes: []byte{1, 0}})},
+		{name: "pck-extensions/pcesvn-65536", why: "a PCESVN of 17 bits", before: inTCB(16, asn1.RawValue{Tag: asn1.TagInteger, Bytes: []byte{1, 0, 0}})},
+		{name: "pck-extensions/cpusvn-15-bytes", why: "a CPUSVN of 15 bytes", before: inTCB(17, asn1.RawValue{Tag: asn1.TagOctetString, Bytes: make([]byte, 15)})},
+		{name: "pck-extensions/svn-negative", why: "a negative SVN", before: inTCB(3, asn1.RawValue{Tag: asn1.TagInteger, Bytes: []byte{0xff}})},
+		{name: "pck-extensions/instance-id", why: "a platform instance id of one byte", before: octets(platformID, []byte{1})},
+		{name: "pck-extensions/15-svns", why: "an SVN is missing", before: tcb(func(e []entry) []entry { return slices.Delete(e, 15, 16) })},
+		{name: "pck-extensions/svn-twice", why: "an SVN twice: which one is meant?", before: tcb(func(e []entry) []entry { return append(e, e[0]) })},
 	}
 	for i := range list {
 		list[i].step = attest.StepPCKExtensions

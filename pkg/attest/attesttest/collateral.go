@@ -1,6 +1,11 @@
 package attesttest
 
 import (
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"math/big"
 	"strings"
 	"time"
 
@@ -23,6 +28,11 @@ func listRecipes() []recipe {
 		}},
 		{name: "root-crl/signature", why: "the last bit of the signature is wrong", after: func(_ *Platform, v *Vector) {
 			v.Collateral.RootCRL[len(v.Collateral.RootCRL)-1] ^= 1
+		}},
+		{name: "root-crl/critical-extension", why: "a critical extension that nobody knows", after: func(p *Platform, v *Vector) {
+			v.Collateral.RootCRL = rawCRL(p, p.Vendor.Root, func(l *x509.RevocationList) {
+				l.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
+			})
 		}},
 		{name: "root-crl/expired", why: "a new one is due", after: func(p *Platform, v *Vector) {
 			crl(&v.Collateral.RootCRL, p.Vendor.Root, p, rootIssued, Now.Add(-time.Second))
@@ -52,6 +62,14 @@ func listRecipes() []recipe {
 			serial := p.PCK.Cert.SerialNumber.Bytes()
 			i := strings.Index(string(v.Collateral.PCKCRL), string(serial))
 			v.Collateral.PCKCRL[i+len(serial)-1] ^= 1
+		}},
+		{name: "pck-crl/sha384", why: "signed with another hash", after: func(p *Platform, v *Vector) {
+			v.Collateral.PCKCRL = rawCRL(p, p.Vendor.CA, func(l *x509.RevocationList) { l.SignatureAlgorithm = x509.ECDSAWithSHA384 })
+		}},
+		{name: "pck-crl/key-usage", why: "the CA may sign no CRLs", before: func(p *Platform) {
+			old := p.Vendor.CA
+			ca(func(t *issue.Template) { t.KeyUsage = x509.KeyUsageCertSign })(p)
+			p.Vendor.CA = old // whose certificate let it sign one
 		}},
 		{name: "pck-crl/expired", why: "a new one is due", after: func(p *Platform, v *Vector) {
 			crl(&v.Collateral.PCKCRL, p.Vendor.CA, p, issued, Now.Add(-time.Second))
@@ -87,6 +105,13 @@ func listRecipes() []recipe {
 		revocation[i].step = attest.StepRevocation
 	}
 	return append(append(root, pck...), revocation...)
+}
+
+// rawCRL makes an empty CRL, changed.
+func rawCRL(p *Platform, by *issue.Identity, change func(*x509.RevocationList)) []byte {
+	l := &x509.RevocationList{SignatureAlgorithm: x509.ECDSAWithSHA256, Number: big.NewInt(1), ThisUpdate: issued, NextUpdate: nextUpdate}
+	change(l)
+	return must(x509.CreateRevocationList(rand.Reader, l, by.Cert, by.Key))(p.t)
 }
 
 // documentRecipes break TCB info and QE identity, leave out parts of the
@@ -138,6 +163,16 @@ func documentRecipes() []recipe {
 		{name: "tcb-info/svn-missing", why: "a component without an SVN", before: tcbText(`{"svn":5}`, `{}`)},
 		{name: "tcb-info/no-pcesvn", why: "a level without a PCESVN", before: tcbText(`"pcesvn":11`, `"x":11`)},
 		{name: "tcb-info/no-next-update", why: "no date at which a new one is due", before: tcbText(`"nextUpdate"`, `"x"`)},
+		{name: "tcb-info/bytes-behind", why: "signed, with something behind the object", before: func(p *Platform) {
+			p.EditTCB = func(s string) string { return s + "{}" }
+		}},
+		{name: "tcb-info/not-utf8", why: "a status that is no UTF-8", before: tcbText(`"UpToDate"`, "\"UpToDate\xff\"")},
+		{name: "tcb-info/null-levels", why: "null in place of the levels", before: tcbText(`"tcbLevels":[`, `"tcbLevels":null,"x":[`)},
+		{name: "tcb-info/tdx-components", why: "TDX components in what is for enclaves", before: tcbText(`"pcesvn":11`, `"pcesvn":11,"tdxtcbcomponents":[`+strings.Repeat(`{"svn":0},`, 15)+`{"svn":0}]`)},
+		{name: "tcb-info/no-tdx-module", tdx: true, why: "nothing about the TDX module", before: func(p *Platform) { p.TCB.Modules = p.TCB.Modules[1:] }},
+		{name: "tcb-info/17-components", why: "a level with 17 components", before: tcbText(`{"svn":0}],"pcesvn"`, `{"svn":0},{"svn":0}],"pcesvn"`)},
+		{name: "tcb-info/svn-fraction", why: "an SVN that is no integer", before: tcbText(`{"svn":5}`, `{"svn":5.5}`)},
+		{name: "tcb-info/svn-text", why: "an SVN that is a text", before: tcbText(`{"svn":5}`, `{"svn":"5"}`)},
 		{name: "tcb-info/date", why: "a date that there is not", before: tcbText(`"issueDate":"2026-02-28`, `"issueDate":"2026-02-30`)},
 	}
 	for i := range tcb {

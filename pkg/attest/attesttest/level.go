@@ -123,6 +123,18 @@ func tdxRecipes() []recipe {
 	return list
 }
 
+// extension wants a certificate extension, of which there are the values have.
+func extension(step attest.Step, name, why string, want attest.Criterion[string], have ...string) recipe {
+	oid := asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 65230, 1, 1}
+	return recipe{name: name, why: why, step: step, after: func(_ *Platform, v *Vector) {
+		v.Policy.Extensions = []attest.ExtensionRule{{OID: oid, Value: want}}
+		v.Extensions = []attest.Extension{{OID: oid[:8], Value: []byte("root")}}
+		for _, h := range have {
+			v.Extensions = append(v.Extensions, attest.Extension{OID: oid, Value: []byte(h)})
+		}
+	}}
+}
+
 // policyRecipes are true, and not what was wished for.
 func policyRecipes() []recipe {
 	enclave := func(step attest.Step, name, why string, before func(*Platform), wish func(*attest.Policy)) recipe {
@@ -198,8 +210,17 @@ func policyRecipes() []recipe {
 		enclave(attest.StepPolicy, "policy/until-left-out", "the policy does not say until when", nil, func(p *attest.Policy) { p.TCB[0].Until = attest.Deadline{} }),
 		enclave(attest.StepPolicy, "policy/revoked", "the policy would accept what is revoked", nil, func(p *attest.Policy) { p.TCB[0].Status = attest.Revoked }),
 		enclave(attest.StepPolicy, "policy/no-tcb", "the policy accepts no status", nil, func(p *attest.Policy) { p.TCB = nil }),
-		enclave(attest.StepPolicyExtension, "policy/extension", "the certificate lacks an extension that is wanted", nil, func(p *attest.Policy) {
-			p.Extensions = []attest.ExtensionRule{{OID: asn1.ObjectIdentifier{1, 2, 3}, Value: attest.Any[string]()}}
-		}),
+		enclave(attest.StepPolicy, "policy/nothing-accepted", "the policy accepts neither enclaves nor TDs", nil, func(p *attest.Policy) { p.SGX = nil }),
+		td(attest.StepPolicy, "policy/mrtd-left-out", "the policy does not say which TD", nil, func(p *attest.Policy) { p.TDX.MRTD = attest.Criterion[attest.Hash48]{} }),
+		td(attest.StepPolicy, "policy/rtmr-left-out", "the policy does not say what may be measured at run time", nil,
+			func(p *attest.Policy) { p.TDX.RTMR[2] = attest.Criterion[attest.Hash48]{} }),
+		td(attest.StepPolicy, "policy/td-attributes-left-out", "the policy does not say which attributes", nil, func(p *attest.Policy) { p.TDX.Attributes = attest.Attributes{} }),
+		extension("", "good/extension", "the certificate has what is wanted", attest.OneOf("root"), "root"),
+		extension(attest.StepPolicyExtension, "policy/extension", "the certificate lacks an extension that is wanted", attest.Any[string]()),
+		extension(attest.StepPolicyExtension, "policy/extension-value", "the extension has another value", attest.OneOf("root"), "roof"),
+		extension(attest.StepPolicyExtension, "policy/extension-prefix", "the extension has more than is wanted", attest.OneOf("root"), "roots"),
+		extension(attest.StepPolicyExtension, "policy/extension-empty", "the extension is empty", attest.OneOf("root"), ""),
+		extension(attest.StepPolicyExtension, "policy/extension-twice", "the extension comes twice: which one is meant?", attest.OneOf("root"), "root", "root"),
+		extension(attest.StepPolicy, "policy/extension-left-out", "the policy does not say which value", attest.Criterion[string]{}, "root"),
 	}
 }

@@ -80,6 +80,13 @@ func quoteRecipes() []recipe {
 		{name: "quote/chain-length-short", why: "the chain says to be one byte shorter", after: add32(certLenOff, -1)},
 		{name: "quote/chain-length-long", why: "the chain says to be one byte longer", after: add32(certLenOff, 1)},
 		{name: "quote/byte-behind", why: "a byte that is not zero is behind the quote", after: edit(func(q []byte) []byte { return append(q, 1) })},
+		{name: "quote/version-1", why: "an Open Enclave report with its header", after: edit(func(q []byte) []byte {
+			h := make([]byte, 16, 16+len(q))
+			h[0], h[4] = 1, 2
+			le.PutUint64(h[8:], uint64(len(q)))
+			return append(h, q...)
+		})},
+		{name: "quote/endless-zeros", why: "more zeros behind the quote than a buffer has", after: edit(func(q []byte) []byte { return append(q, make([]byte, 1<<20)...) })},
 		{name: "quote/v4-outer-type", why: "version 4 without the QE report's certification data", tdx: true, after: set16(tdOuterType, issue.CertChain)},
 		{name: "quote/v4-outer-length", why: "lengths in version 4 that do not go together", tdx: true, after: add32(tdOuterLen, -1)},
 		{name: "quote/half-a-td", why: "ends within the TD report", tdx: true, after: edit(func(q []byte) []byte { return q[:bodyOff+384+10] })},

@@ -27,7 +27,9 @@ type Vector struct {
 	Roots  *attest.Roots
 	Now    time.Time
 	MaxAge time.Duration // 0: the verifier's default
-	Policy attest.Policy // accepts the platform of New or NewTDX, up to date
+	// Extensions are those of the certificate that came with the quote.
+	Extensions []attest.Extension
+	Policy     attest.Policy // accepts the platform of New or NewTDX, up to date
 }
 
 // recipe is how a vector is made.

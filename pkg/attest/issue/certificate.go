@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"math/bits"
 	"time"
 )
 
@@ -39,6 +40,8 @@ type Template struct {
 	CA                  bool
 	PathLen             int // of a CA: how many CAs may follow
 	Extensions          []pkix.Extension
+	KeyUsage            x509.KeyUsage           // 0: that of a CA, or of who signs data
+	Signature           x509.SignatureAlgorithm // 0: ECDSA with SHA-256
 }
 
 // The validity that Intel writes where there is no end.
@@ -72,7 +75,10 @@ func Issue(issuer *Identity, t Template, key *ecdsa.PrivateKey) (*Identity, erro
 	}
 	c := &x509.Certificate{
 		RawSubject: subject, SerialNumber: t.Serial, NotBefore: t.NotBefore, NotAfter: t.NotAfter,
-		SignatureAlgorithm: x509.ECDSAWithSHA256, ExtraExtensions: extensions,
+		SignatureAlgorithm: t.Signature, ExtraExtensions: extensions,
+	}
+	if t.Signature == 0 {
+		c.SignatureAlgorithm = x509.ECDSAWithSHA256
 	}
 	parent, signer := c, key
 	if issuer != nil {
@@ -112,9 +118,12 @@ func (t *Template) extensions(id, issuerID []byte) ([]pkix.Extension, error) {
 	}
 	var point distribution
 	point.Name.FullName = []asn1.RawValue{{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte(t.CRL)}}
-	usage, basic := asn1.BitString{Bytes: []byte{0xc0}, BitLength: 2}, constraints{PathLen: -1} // digital signature, content commitment
+	usage, basic := x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment, constraints{PathLen: -1}
 	if t.CA {
-		usage, basic = asn1.BitString{Bytes: []byte{0x06}, BitLength: 7}, constraints{true, t.PathLen} // certificates, CRLs
+		usage, basic = x509.KeyUsageCertSign|x509.KeyUsageCRLSign, constraints{true, t.PathLen}
+	}
+	if t.KeyUsage != 0 {
+		usage = t.KeyUsage
 	}
 	var out []pkix.Extension
 	for _, e := range []struct {
@@ -125,7 +134,7 @@ func (t *Template) extensions(id, issuerID []byte) ([]pkix.Extension, error) {
 		{oidAuthorityKeyID, false, authority{issuerID}},
 		{oidCRLDistribution, false, []distribution{point}},
 		{oidSubjectKeyID, false, id},
-		{oidKeyUsage, true, usage},
+		{oidKeyUsage, true, usageBits(usage)},
 		{oidBasicConstraints, true, basic},
 	} {
 		der, err := asn1.Marshal(e.value)
@@ -135,6 +144,12 @@ func (t *Template) extensions(id, issuerID []byte) ([]pkix.Extension, error) {
 		out = append(out, pkix.Extension{Id: e.oid, Critical: e.critical, Value: der})
 	}
 	return append(out, t.Extensions...), nil
+}
+
+// usageBits has the lowest bit of a key usage first. Those above the seventh do not
+// occur here.
+func usageBits(usage x509.KeyUsage) asn1.BitString {
+	return asn1.BitString{Bytes: []byte{bits.Reverse8(uint8(usage))}, BitLength: bits.Len8(uint8(usage))}
 }
 
 // der is the name with its parts from the smallest to the largest, as Intel's
