@@ -39,6 +39,10 @@ var statuses = []string{
 	issue.OutOfDate, issue.OutOfDateConfigurationNeeded, issue.StatusRevoked,
 }
 
+// qeStatuses are those that Intel gives to a quoting enclave: it has nothing to
+// configure.
+var qeStatuses = []string{issue.UpToDate, issue.OutOfDate, issue.StatusRevoked}
+
 // ParseTCB reads the content of TCBFile.
 func ParseTCB(b []byte) (TCB, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
@@ -50,10 +54,11 @@ func ParseTCB(b []byte) (TCB, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return TCB{}, errors.New("something is behind the object")
 	}
-	for _, s := range []string{t.Status, t.QEStatus} {
-		if s != "" && !slices.Contains(statuses, s) {
-			return TCB{}, fmt.Errorf("%q is no status; these are: %q", s, statuses)
-		}
+	if t.Status != "" && !slices.Contains(statuses, t.Status) {
+		return TCB{}, fmt.Errorf("%q is no status; these are: %q", t.Status, statuses)
+	}
+	if t.QEStatus != "" && !slices.Contains(qeStatuses, t.QEStatus) {
+		return TCB{}, fmt.Errorf("%q is no status of a quoting enclave; these are: %q", t.QEStatus, qeStatuses)
 	}
 	return t, nil
 }

@@ -320,12 +320,13 @@ func TestOpenRace(t *testing.T) {
 
 func TestTCBFile(t *testing.T) {
 	for text, what := range map[string]string{
-		``:                         "EOF",
-		`{"status":"Fine"}`:        `"Fine" is no status`,
-		`{"qe_status":"uptodate"}`: `"uptodate" is no status`,
-		`{"state":"UpToDate"}`:     "unknown field",
-		`{} {}`:                    "behind the object",
-		`{"status":`:               "EOF",
+		``:                                  "EOF",
+		`{"status":"Fine"}`:                 `"Fine" is no status`,
+		`{"qe_status":"uptodate"}`:          `"uptodate" is no status`,
+		`{"qe_status":"SWHardeningNeeded"}`: `"SWHardeningNeeded" is no status of a quoting enclave`,
+		`{"state":"UpToDate"}`:              "unknown field",
+		`{} {}`:                             "behind the object",
+		`{"status":`:                        "EOF",
 	} {
 		if _, err := ParseTCB([]byte(text)); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v, want %q", text, err, what)
