@@ -201,7 +201,10 @@ func (o *output) function(b []byte, i int) ([]byte, *Error) {
 		next++
 		return next - 1
 	}
-	w.lFuel = add(tI64)
+	w.lTmp = add(tI64)
+	if p.local {
+		w.lFuel = add(tI64)
+	}
 	if p.calls {
 		w.lStack = add(tI32)
 	}
@@ -279,34 +282,23 @@ func (w *writer) readBack() {
 
 // charge subtracts cost() from the fuel and asks for more below zero.
 func (w *writer) charge(check bool, cost func()) {
-	if w.local {
-		w.op(opLocalGet, w.lFuel)
-	} else {
-		w.op(opGlobalGet, w.fuel)
-	}
+	w.fuelGet()
 	cost()
 	w.b = append(w.b, opI64Sub)
-	switch {
-	case w.local && !check:
-		w.op(opLocalSet, w.lFuel)
-	case w.local:
-		w.op(opLocalTee, w.lFuel)
-	case !check:
-		w.op(opGlobalSet, w.fuel)
-	default:
-		w.op(opLocalTee, w.lFuel)
-		w.op(opGlobalSet, w.fuel)
-		w.op(opLocalGet, w.lFuel)
+	if !check {
+		w.fuelSet()
+		return
 	}
-	if check {
-		w.i64(0)
-		w.b = append(w.b, opI64LtS, opIf, 0x40)
-		w.writeBack()
-		w.i32(reasonFuel)
-		w.op(opCall, w.refill)
-		w.readBack()
-		w.b = append(w.b, opEnd)
-	}
+	w.op(opLocalTee, w.lTmp)
+	w.fuelSet()
+	w.op(opLocalGet, w.lTmp)
+	w.i64(0)
+	w.b = append(w.b, opI64LtS, opIf, 0x40)
+	w.writeBack()
+	w.i32(reasonFuel)
+	w.op(opCall, w.refill)
+	w.readBack()
+	w.b = append(w.b, opEnd)
 }
 
 // fuelGet and fuelSet move fuel between its place in this function and the stack.
@@ -318,32 +310,46 @@ func (w *writer) fuelGet() {
 	}
 }
 
-// refuel asks for more fuel where it is below zero.
-func (w *writer) refuel() {
-	w.fuelGet()
-	w.i64(0)
-	w.b = append(w.b, opI64LtS, opIf, 0x40)
-	w.writeBack()
-	w.i32(reasonFuel)
-	w.op(opCall, w.refill)
-	w.readBack()
-	w.b = append(w.b, opEnd)
+func (w *writer) fuelSet() {
+	if w.local {
+		w.op(opLocalSet, w.lFuel)
+	} else {
+		w.op(opGlobalSet, w.fuel)
+	}
 }
 
-// chargeLoop charges at the head of a loop and goes to the loop around it below
-// zero.
-func (w *writer) chargeLoop(cost int64) {
+// below computes the fuel behind a charge into lTmp and asks whether it is below zero.
+func (w *writer) below(cost int64) {
 	w.fuelGet()
 	w.i64(cost)
 	w.b = append(w.b, opI64Sub)
-	w.op(opLocalTee, w.lFuel)
-	if !w.local {
-		w.op(opGlobalSet, w.fuel)
-		w.op(opLocalGet, w.lFuel)
-	}
+	w.op(opLocalTee, w.lTmp)
 	w.i64(0)
 	w.b = append(w.b, opI64LtS)
+}
+
+// refuel stands in the loop around a charged loop: where the fuel does not reach for
+// the charge, it asks for more.
+func (w *writer) refuel(cost int64) {
+	w.below(cost)
+	w.b = append(w.b, opIf, 0x40)
+	w.op(opLocalGet, w.lTmp)
+	w.op(opGlobalSet, w.fuel)
+	w.i32(reasonFuel)
+	w.op(opCall, w.refill)
+	w.op(opGlobalGet, w.fuel)
+	w.i64(cost)
+	w.b = append(w.b, opI64Add)
+	w.fuelSet()
+	w.b = append(w.b, opEnd)
+}
+
+// chargeLoop charges at the head of a loop, or goes to the loop around it.
+func (w *writer) chargeLoop(cost int64) {
+	w.below(cost)
 	w.op(opBrIf, 1)
+	w.op(opLocalGet, w.lTmp)
+	w.fuelSet()
 }
 
 // body copies the instructions, without the last end, and puts the charges
@@ -376,7 +382,7 @@ func (w *writer) body(c *code) {
 				q := points[0]
 				points = points[1:]
 				w.b = append(w.b, raw...)
-				w.refuel()
+				w.refuel(q.cost)
 				w.b = append(w.b, raw...)
 				w.chargeLoop(q.cost)
 				outer = append(outer, n+1)

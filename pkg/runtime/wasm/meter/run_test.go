@@ -100,18 +100,3 @@ func BenchmarkLoops(b *testing.B) {
 		}
 	}
 }
-
-func TestCount(t *testing.T) {
-	for engine := range engines {
-		m := start(t, engine, metered(t, build(fib(0), sum(), spin(), deep(3))), 1<<40)
-		r, err := m.mod.ExportedFunction("fib").Call(t.Context(), 20)
-		t.Log(engine, r, err, m.used())
-		r, err = m.mod.ExportedFunction("sum").Call(t.Context(), 1000)
-		t.Log(engine, r, err, m.used())
-		m.left = 1 << 24
-		_, err = m.mod.ExportedFunction("spin").Call(t.Context())
-		t.Log(engine, err, m.used(), m.visits)
-		_, err = m.mod.ExportedFunction("deep").Call(t.Context())
-		t.Log(engine, errors.Is(err, errStack), m.used(), m.visits)
-	}
-}
