@@ -94,18 +94,21 @@ const (
 	bloomBits    = 10
 )
 
-func (s *Store) open(dir string, readOnly bool) error {
-	s.cache = pebble.NewCache(cacheSize)
-	o := &pebble.Options{
-		Cache: s.cache, MemTableSize: memTableSize, Logger: logger{}, ReadOnly: readOnly,
-		ErrorIfNotExists: readOnly, FormatMajorVersion: pebble.FormatNewest, FS: vfs.Default,
-	}
-	if s.dir == "" {
-		o.FS = vfs.NewMem()
-	}
+func options(cache *pebble.Cache) *pebble.Options {
+	o := &pebble.Options{Cache: cache, MemTableSize: memTableSize, Logger: logger{}, FormatMajorVersion: pebble.FormatNewest}
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
+	}
+	return o
+}
+
+func (s *Store) open(dir string, readOnly bool) error {
+	s.cache = pebble.NewCache(cacheSize)
+	o := options(s.cache)
+	o.ReadOnly, o.ErrorIfNotExists = readOnly, readOnly
+	if s.dir == "" {
+		o.FS = vfs.NewMem()
 	}
 	db, err := pebble.Open(dir, o)
 	if err != nil {

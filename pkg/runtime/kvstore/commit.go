@@ -3,6 +3,7 @@ package kvstore
 import (
 	"context"
 	"fmt"
+	"runtime"
 
 	"github.com/enclaveos/eos/pkg/channel/kvwire"
 )
@@ -41,49 +42,80 @@ const maxGroup = kvwire.MaxPayload - 1<<10
 // commits makes one commit after the other, of all requests that wait.
 func (s *Store) commits() {
 	defer close(s.ended)
-	var first *request // did not fit in the commit before
+	var g group
 	for {
-		if first == nil {
-			select {
-			case first = <-s.queue:
-			case <-s.ending:
-				return
-			}
+		last := len(g.requests)
+		g = group{}
+		if !s.gather(&g, last) {
+			return
 		}
-		group := []*request{first}
-		wire, log, ops := first.wire, first.log, len(first.ops)
-		first = nil
-	more:
-		for {
-			select {
-			case r := <-s.queue:
-				if wire+log+r.wire+r.log > maxGroup || ops+len(r.ops) > MaxOps {
-					first = r
-					break more
-				}
-				group = append(group, r)
-				wire, log, ops = wire+r.wire, log+r.log, ops+len(r.ops)
-			default:
-				break more
-			}
-		}
-		err := s.commitGroup(group)
-		for _, r := range group {
+		err := s.commitGroup(g.requests)
+		for _, r := range g.requests {
 			r.done <- err
 		}
 		s.keep()
 	}
 }
 
+// group is what one commit has.
+type group struct {
+	requests []*request
+	size     int // bytes
+	ops      int
+}
+
+func (g *group) add(r *request) {
+	g.requests = append(g.requests, r)
+	g.size += r.wire + r.log
+	g.ops += len(r.ops)
+}
+
+func (g *group) fits(r *request) bool {
+	return g.size+r.wire+r.log <= maxGroup && g.ops+len(r.ops) <= MaxOps
+}
+
+// gather waits for a request and adds those that come with it; false if the store is
+// being closed. last is how many requests the commit before had.
+func (s *Store) gather(g *group, last int) bool {
+	r := s.held
+	s.held = nil
+	if r == nil {
+		select {
+		case r = <-s.queue:
+		case <-s.ending:
+			return false
+		}
+	}
+	g.add(r)
+	// The writers of the commit before have just been told, and are about to write
+	// again: let them, or every other commit would be of one request.
+	for yields := 2; ; {
+		select {
+		case r := <-s.queue:
+			if !g.fits(r) {
+				s.held = r
+				return true
+			}
+			g.add(r)
+		default:
+			if len(g.requests) >= last || yields == 0 {
+				return true
+			}
+			yields--
+			runtime.Gosched()
+		}
+	}
+}
+
 // commitGroup makes a commit. The index has the changes before the host does, and no
 // reader is told of them before the host has acknowledged them.
-func (s *Store) commitGroup(group []*request) error {
+func (s *Store) commitGroup(requests []*request) error {
 	// Who has asked may be gone; what was begun is ended all the same.
 	ctx := context.Background()
 	f := &flight{changes: make(map[string]*change), done: make(chan struct{})}
 	log := logRecord{session: s.session}
 	var ops []kvwire.Op
-	for _, r := range group {
+	for _, r := range requests {
 		for i := range r.ops {
 			c := &r.ops[i]
 			f.changes[c.key] = c

@@ -105,7 +105,8 @@ type Store struct {
 	failure error   // why there are no writes any more
 
 	// The committer's.
-	nodes      uint64 // number given last
+	held       *request // did not fit in the commit before
+	nodes      uint64   // number given last
 	logCommits int
 	logBytes   int
 

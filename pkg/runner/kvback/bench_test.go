@@ -1,0 +1,162 @@
+package kvback_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/enclaveos/eos/pkg/runner/kvback"
+	"github.com/enclaveos/eos/pkg/runtime/kvstore"
+)
+
+// The same work by Pebble alone and by the enclave's store above it, through all
+// codecs: 32-byte keys, 160-byte values, synced.
+const (
+	benchKeys  = 100_000
+	benchValue = 160
+)
+
+func benchKey(i int) []byte {
+	k := make([]byte, 32)
+	binary.BigEndian.PutUint64(k, uint64(i)*0x9e3779b97f4a7c15)
+	return k
+}
+
+type benchStore struct {
+	put   func(k, v []byte) error
+	get   func(k []byte) error
+	batch func(keys [][]byte, v []byte) error
+}
+
+func benchStores(b *testing.B) map[string]benchStore {
+	raw, err := pebble.Open(filepath.Join(b.TempDir(), "raw"), kvback.BenchOptions())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { raw.Close() })
+	host, err := kvback.Open(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { host.Close() })
+	ctx := context.Background()
+	s, err := openOn(ctx, host)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.Close(ctx) })
+	t := s.Table("bench")
+	return map[string]benchStore{
+		"pebble": {
+			put: func(k, v []byte) error { return raw.Set(k, v, pebble.Sync) },
+			get: func(k []byte) error {
+				v, c, err := raw.Get(k)
+				if err != nil {
+					return err
+				}
+				_ = append([]byte(nil), v...)
+				return c.Close()
+			},
+			batch: func(keys [][]byte, v []byte) error {
+				w := raw.NewBatch()
+				defer w.Close()
+				for _, k := range keys {
+					if err := w.Set(k, v, nil); err != nil {
+						return err
+					}
+				}
+				return w.Commit(pebble.Sync)
+			},
+		},
+		"kvstore": {
+			put: func(k, v []byte) error { return t.Put(ctx, k, v) },
+			get: func(k []byte) error { _, err := t.Get(ctx, k); return err },
+			batch: func(keys [][]byte, v []byte) error {
+				ops := make([]kvstore.Op, len(keys))
+				for i, k := range keys {
+					ops[i] = kvstore.Op{Key: k, Value: v}
+				}
+				return t.Batch(ctx, ops)
+			},
+		},
+	}
+}
+
+func BenchmarkStore(b *testing.B) {
+	stores := benchStores(b)
+	value := make([]byte, benchValue)
+	for i := range value {
+		value[i] = byte(rand.Uint32())
+	}
+	for _, name := range []string{"pebble", "kvstore"} {
+		s := stores[name]
+		for i := 0; i < benchKeys; i += 1000 {
+			var keys [][]byte
+			for j := range 1000 {
+				keys = append(keys, benchKey(i+j))
+			}
+			if err := s.batch(keys, value); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	var n atomic.Uint64
+	for _, name := range []string{"pebble", "kvstore"} {
+		s := stores[name]
+		for _, writers := range []int{1, 16, 64} {
+			b.Run(fmt.Sprintf("put/writers=%d/%s", writers, name), func(b *testing.B) {
+				b.SetParallelism(max(1, writers/2))
+				run := func(pb *testing.PB) {
+					for pb.Next() {
+						if err := s.put(benchKey(int(n.Add(1)%benchKeys)), value); err != nil {
+							b.Error(err)
+						}
+					}
+				}
+				if writers > 1 {
+					b.RunParallel(run)
+					return
+				}
+				for b.Loop() {
+					if err := s.put(benchKey(int(n.Add(1)%benchKeys)), value); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+		b.Run("get/"+name, func(b *testing.B) {
+			for b.Loop() {
+				if err := s.get(benchKey(rand.IntN(benchKeys))); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("get/readers=16/"+name, func(b *testing.B) {
+			b.SetParallelism(8)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := s.get(benchKey(rand.IntN(benchKeys))); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+		b.Run("batch/1000/"+name, func(b *testing.B) {
+			for b.Loop() {
+				var keys [][]byte
+				for range 1000 {
+					keys = append(keys, benchKey(rand.IntN(benchKeys)))
+				}
+				if err := s.batch(keys, value); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
