@@ -157,6 +157,7 @@ type Attester struct {
 	now     func() time.Time
 	minting *bucket // quotes for leaves of one connection each
 	asking  *bucket // quotes for session steps
+	warning *bucket // lines in the log that clients cause
 	tls     tlsConfigs
 
 	changed chan struct{} // tells Run of new identities
@@ -225,6 +226,7 @@ func NewAttester(cfg AttesterConfig) (*Attester, error) {
 		cfg: cfg, ca: cfg.CA, log: cfg.Log, now: cfg.Now,
 		minting: newBucket(cfg.QuotesPerSecond, cfg.Burst),
 		asking:  newBucket(cfg.QuotesPerSecond, cfg.Burst),
+		warning: newBucket(1, 10),
 		changed: make(chan struct{}, 1),
 	}
 	if a.log == nil {
@@ -235,6 +237,13 @@ func NewAttester(cfg AttesterConfig) (*Attester, error) {
 	}
 	a.tls = a.newTLSConfigs()
 	return a, nil
+}
+
+// warn logs what a client causes, unless clients cause too much of it.
+func (a *Attester) warn(msg string, args ...any) {
+	if a.warning.take(a.now()) == 0 {
+		a.log.Warn(msg, args...)
+	}
 }
 
 // SetCA changes the CA for the leaves that the next SetSubjects makes. So a new CA and

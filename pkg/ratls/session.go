@@ -110,8 +110,8 @@ func (a *Attester) serveSession(w http.ResponseWriter, r *http.Request, c *serve
 	}
 	resp, status, err := a.evidence(r.Context(), c, &q)
 	if err != nil {
-		if status == http.StatusServiceUnavailable {
-			a.log.Warn("no evidence for a session", "err", err)
+		if errors.Is(err, errBusy) {
+			a.warn("more session steps than quotes", "quotes_per_second", a.cfg.QuotesPerSecond)
 		}
 		refuse(w, status, err.Error())
 		return
@@ -147,7 +147,7 @@ func (a *Attester) evidence(ctx context.Context, c *serverConn, q *request) (*re
 			return nil, http.StatusServiceUnavailable, errBusy
 		}
 		if quote, err = a.quoteFor(ctx, SessionReportData(c.leaf.spki(), context, hctx)); err != nil {
-			a.log.Warn("no quote for a session", "err", err)
+			a.warn("no quote for a session", "err", err)
 			return nil, http.StatusServiceUnavailable, errors.New("the quoting service is not available")
 		}
 	}
@@ -179,7 +179,7 @@ func (a *Attester) sharedQuote(ctx context.Context, c *serverConn) ([]byte, time
 		at := now.UTC().Truncate(time.Minute)
 		quote, err := a.quoteFor(ctx, DeterministicReportData(l.spki(), at))
 		if err != nil {
-			a.log.Warn("no quote for a leaf", "err", err)
+			a.warn("no quote for a leaf", "err", err)
 			return nil, time.Time{}, errors.New("the quoting service is not available")
 		}
 		l.quote, l.quoted = quote, at
@@ -246,7 +246,7 @@ func (a *Attester) servePresent(w http.ResponseWriter, r *http.Request, c *serve
 	leaf := state.PeerCertificates[0]
 	result, err := a.cfg.Clients.verify(r.Context(), quote, SessionReportData(leaf.RawSubjectPublicKeyInfo, context, hctx), claims(leaf))
 	if err != nil {
-		a.log.Warn("client refused", "err", err, "key", fmt.Sprintf("%x", sha256.Sum256(leaf.RawSubjectPublicKeyInfo)))
+		a.warn("client refused", "err", err, "key", fmt.Sprintf("%x", sha256.Sum256(leaf.RawSubjectPublicKeyInfo)))
 		status := http.StatusForbidden
 		if e := (*attest.Error)(nil); errors.As(err, &e) && e.Step == attest.StepCollateral {
 			status = http.StatusBadGateway
