@@ -22,6 +22,10 @@ func Trap(f *frame, t *thread) uint64 { return trap(f, t) }
 // Deliver is called before the kernel is left when a signal is pending.
 func Deliver(f *frame, t *thread) bool { return deliver(f, t) }
 
+// ReserveThread is asked by the Go scheduler, on the program's side, before it makes
+// a thread: it promises the next clone that there will be a TCS.
+func ReserveThread() bool { return reserveThread() }
+
 //go:linkname Exception
 
 // Exception is the entry code at CSSA 1.

@@ -68,6 +68,7 @@ func (t *thread) wait(deadline uint64) int {
 
 // park is one NotifyPark; it reports false if the deadline has passed already.
 func (t *thread) park(deadline, poll uint64) bool {
+	sayThreads()
 	left := forever
 	if deadline != forever {
 		n := now(false)

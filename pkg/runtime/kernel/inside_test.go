@@ -135,7 +135,8 @@ func TestInside(t *testing.T) {
 		{[]string{"lock"}, "", 2, []string{"all goroutines are asleep - deadlock!"}},
 		{[]string{"abort"}, "", 2, []string{"SIGABRT: abort"}},
 		{[]string{"memory"}, "", 2, []string{"eos: the enclave is out of memory: build it with a larger --heap-size than 128MiB", "runtime: out of memory", "main.memory"}},
-		{[]string{"threads", "60"}, "", 2, []string{"eos: the enclave is out of threads: build it with a larger --threads than 16", "newosproc"}},
+		{[]string{"blocked", "100"}, "", 0, []string{"eos: the enclave is out of threads: build it with a larger --threads than 16", "done\n"}},
+		{[]string{"threads", "60"}, "", 2, []string{"eos: the enclave is out of threads: build it with a larger --threads than 16", "fatal error"}},
 	} {
 		out, code, _ := run(t, ctx, c.stdin, c.args...)
 		if code != c.code {

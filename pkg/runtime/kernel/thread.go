@@ -85,8 +85,46 @@ func (t *thread) tid() uint64 { return pid + uint64(t.idx) }
 
 var (
 	threadsMax uint32 // most threads at one time
-	outOfTCS   uint32 // it has been said
+	outOfTCS   uint32 // 1: there was no TCS when one was wanted; 2: it has been said
+	reserved   uint32 // TCSs that have been promised by reserveThread
 )
+
+// reserveThread promises a TCS to the next clone, if there is one left.
+func reserveThread() bool {
+	for {
+		n, free := atomic.LoadUint32(&reserved), uint32(0)
+		for i := uint64(1); i < usable(); i++ {
+			if atomic.LoadUint32(&threadAt(i).state) == stateIdle {
+				free++
+			}
+		}
+		if free <= n {
+			atomic.CompareAndSwapUint32(&outOfTCS, 0, 1)
+			return false
+		}
+		if atomic.CompareAndSwapUint32(&reserved, n, n+1) {
+			return true
+		}
+	}
+}
+
+// redeem ends a promise, if there is any: who has cloned without one was the
+// first.
+func redeem() {
+	for {
+		n := atomic.LoadUint32(&reserved)
+		if n == 0 || atomic.CompareAndSwapUint32(&reserved, n, n-1) {
+			return
+		}
+	}
+}
+
+// sayThreads says, once, that there were too few TCSs.
+func sayThreads() {
+	if atomic.LoadUint32(&outOfTCS) == 1 && atomic.CompareAndSwapUint32(&outOfTCS, 1, 2) {
+		say("eos: the enclave is out of threads: build it with a larger --threads than ", usable(), "\n")
+	}
+}
 
 // countThreads keeps the high-water mark.
 func countThreads() uint32 {
@@ -119,6 +157,7 @@ func clone(f *frame, t *thread) uint64 {
 		if !atomic.CompareAndSwapUint32(&w.state, stateIdle, stateBusy) {
 			continue
 		}
+		redeem()
 		w.start = *f
 		if f.si != 0 {
 			w.start.sp = f.si
@@ -136,9 +175,8 @@ func clone(f *frame, t *thread) uint64 {
 		notify(wall.NotifySpawn, i, 0, 0)
 		return w.tid()
 	}
-	if atomic.CompareAndSwapUint32(&outOfTCS, 0, 1) {
-		say("eos: the enclave is out of threads: build it with a larger --threads than ", usable(), "\n")
-	}
+	atomic.CompareAndSwapUint32(&outOfTCS, 0, 1)
+	sayThreads()
 	return errAgain
 }
 

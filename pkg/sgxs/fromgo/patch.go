@@ -37,6 +37,12 @@ const heapBits = 36
 var goPatches = []patch{
 	// The start of the program is the enclave's entry.
 	{"runtime", "rt0_linux_amd64.s", regexp.MustCompile(`(?m)^(\s*JMP\s+)_rt0_amd64\(SB\)`), `${1}runtime·eosEntry(SB)`, 1},
+	// Where the scheduler makes a thread for a P, there may be no TCS for it. The
+	// P is then left to the threads that there are.
+	{"runtime", "proc.go", regexp.MustCompile(`(\n\tnmp := mget\(\)\n\tif nmp == nil \{\n)`),
+		"${1}\t\tif eosNoThread(pp, spinning) {\n\t\t\tif !lockheld {\n\t\t\t\tunlock(&sched.lock)\n\t\t\t}\n\t\t\treleasem(mp)\n\t\t\treturn\n\t\t}\n", 1},
+	{"runtime", "proc.go", regexp.MustCompile(`\n\t\t\tnewm\(nil, p, -1\)\n`),
+		"\n\t\t\tlock(&sched.lock)\n\t\t\tnone := eosNoThread(p, false)\n\t\t\tunlock(&sched.lock)\n\t\t\tif !none {\n\t\t\t\tnewm(nil, p, -1)\n\t\t\t}\n", 1},
 	// Tables for 48 bits of addresses cost 33 MiB.
 	{"runtime", "malloc.go", regexp.MustCompile(`(\n\theapAddrBits\s*=\s*\(_64bit\*[^\n]*?\)\)\*)48(\s*\+)`), fmt.Sprintf("${1}%d${2}", heapBits), 1},
 	{"runtime", "malloc.go", regexp.MustCompile(`(\n\tarenaBaseOffset\s*=\s*)0xffff800000000000(\*goarch\.IsAmd64)`), fmt.Sprintf("${1}%#x${2}", uint64(wall.Base)), 1},

@@ -28,6 +28,7 @@ var acts = map[string]func(args []string){
 	"stress":  stress,
 	"preempt": preempt,
 	"threads": threads,
+	"blocked": blocked,
 	"pipes":   pipes,
 	"timers":  timers,
 	"recover": recovers,
@@ -205,6 +206,36 @@ func threads(args []string) {
 		wg.Wait()
 	}
 	fmt.Println("ended")
+}
+
+// blocked has many more goroutines in system calls than there can be threads, and
+// others that have to get on meanwhile.
+func blocked(args []string) {
+	n, _ := strconv.Atoi(args[0])
+	var wg sync.WaitGroup
+	var ticks atomic.Int64
+	for i := range n {
+		wg.Go(func() {
+			for range 3 {
+				ts := syscall.NsecToTimespec(int64(5+i%10) * 1e6)
+				check("nanosleep", syscall.Nanosleep(&ts, nil) == nil)
+				runtime.Gosched()
+			}
+		})
+		wg.Go(func() {
+			for range 3 {
+				time.Sleep(3 * time.Millisecond)
+				sum(100_000)
+				ticks.Add(1)
+			}
+		})
+		if i%10 == 0 {
+			runtime.GC()
+		}
+	}
+	wg.Wait()
+	check("ticks", ticks.Load() == int64(3*n), ticks.Load())
+	fmt.Println("done")
 }
 
 // pipes sends a megabyte through, and closes both ends in both orders.
