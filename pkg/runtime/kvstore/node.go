@@ -29,6 +29,7 @@ type node struct {
 	keys    []string
 	entries []entry
 	kids    []kid
+	gone    bool        // from the tree; the host may have it
 	used    atomic.Bool // since eviction last looked
 }
 

@@ -135,8 +135,8 @@ func TestNothingInClear(t *testing.T) {
 	s := open(t, b, Options{})
 	secret := strings.Repeat("secret", 8)
 	put(t, s.Table("table-"+secret), "key-"+secret, "value-"+secret)
-	checkpointNow(t, s)
 	closeStore(t, s)
+	checkpointNow(t, s)
 	if len(b.kv) != 3 || len(b.files) != 1 { // value, node, checkpoint
 		t.Errorf("%d records, %d files", len(b.kv), len(b.files))
 	}
@@ -147,6 +147,7 @@ func TestNothingInClear(t *testing.T) {
 	}
 }
 
+// checkpointNow makes a checkpoint of a store that is closed, so that nobody else does.
 func checkpointNow(t testing.TB, s *Store) {
 	t.Helper()
 	if err := s.checkpoint(t.Context()); err != nil {
@@ -209,8 +210,8 @@ func TestModel(t *testing.T) {
 		space := 1 + rnd.IntN(3000)
 		deletes := rnd.IntN(10)
 		key := func() string { return fmt.Sprintf("%x/%d", rnd.IntN(8), rnd.IntN(space)) }
-		for step := range 1500 {
-			if step == 1100 {
+		for step := range 700 {
+			if step == 500 {
 				deletes = 9 // most of it goes again
 			}
 			name := tables[rnd.IntN(len(tables))]
@@ -258,7 +259,7 @@ func TestModel(t *testing.T) {
 				life = &mortal{Backend: b}
 				s = open(t, life, o)
 			}
-			if step%10 == 0 {
+			if step%20 == 0 {
 				checkTree(t, s)
 			}
 		}

@@ -22,7 +22,7 @@ func newTree() *tree {
 
 // miss is a node that a walk needs and that is not in memory.
 type miss struct {
-	parent *node // nil: the root
+	parent *node
 	ref    ref
 }
 
@@ -50,6 +50,9 @@ func (t *tree) find(key string) (e entry, found bool, m *miss) {
 // install puts a node that was loaded for a miss where it belongs, unless that place
 // has changed meanwhile.
 func (t *tree) install(m *miss, n *node) {
+	if m.parent.gone {
+		return
+	}
 	for i := range m.parent.kids {
 		if k := &m.parent.kids[i]; k.n == nil && k.ref == m.ref {
 			n.ref = m.ref
@@ -78,6 +81,7 @@ func (t *tree) drop(n *node) {
 	t.touch(n, 0)
 	t.memory -= n.size
 	t.dirty -= n.size
+	n.gone = true
 }
 
 // add accounts for a new node.
@@ -291,6 +295,7 @@ func (t *tree) evictBelow(n *node, limit int) {
 		t.evictBelow(k.n, limit)
 		if k.n.ref != (ref{}) && !k.n.used.Swap(false) && !slices.ContainsFunc(k.n.kids, func(k kid) bool { return k.n != nil }) {
 			t.memory -= k.n.size
+			k.n.gone = true
 			*k = kid{ref: k.n.ref}
 		}
 	}
