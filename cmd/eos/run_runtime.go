@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/enclaveos/eos/pkg/ratls"
 	"github.com/enclaveos/eos/pkg/sgxs/fromgo"
 	"github.com/enclaveos/eos/pkg/wall/start"
 	"github.com/spf13/cobra"
@@ -25,9 +26,10 @@ type runtimeFlags struct {
 	hosts                  []string
 	caCert, caKey          string
 	state, operator        string
+	quoteRate              uint32
 }
 
-var runtimeOnly = []string{"listen", "host", "leaf", "evidence", "ca-cert", "ca-key", "state", "operator-token"}
+var runtimeOnly = []string{"listen", "host", "leaf", "evidence", "quote-rate", "ca-cert", "ca-key", "state", "operator-token"}
 
 // noState is the value of --state for a runtime that keeps nothing.
 const noState = "none"
@@ -39,6 +41,7 @@ func (f *runtimeFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.state, "state", "", "runtime: `DIR` of its sealed state, or none to keep nothing (default: APP.state beside the image)")
 	fl.StringVar(&f.leaf, "leaf", "1h", "runtime: `WHEN` there is a new certificate: per-connection, or after a time from 1m to 24h")
 	fl.StringVar(&f.evidence, "evidence", start.EvidenceLeaf, "runtime: `WHERE` the quote is: leaf, session or both-by-sni")
+	fl.Uint32Var(&f.quoteRate, "quote-rate", ratls.DefaultQuotesPerSecond, "runtime: `NUMBER` of quotes a second that connections may cause")
 	fl.StringVar(&f.caCert, "ca-cert", "", "runtime: `PEM` certificate of the intermediary CA to hand over at the first start (default: it makes its own)")
 	fl.StringVar(&f.caKey, "ca-key", "", "runtime: `PEM` key of the intermediary CA")
 	fl.StringVar(&f.operator, "operator-token", "", "runtime: `FILE` of the operator's token, made if it is missing, or sha256:HEX of one (default: operator-token in the state directory)")
@@ -88,6 +91,12 @@ func (f *runtimeFlags) config(u *ui, state string, first bool) (string, error) {
 	}
 	if err := start.CheckEvidence(f.evidence); err != nil {
 		return "", usagef("--evidence: %w", err)
+	}
+	if c.QuoteRate = f.quoteRate; c.QuoteRate == 0 || c.QuoteRate > start.MaxQuoteRate {
+		return "", usagef("--quote-rate: %d is not between 1 and %d", c.QuoteRate, start.MaxQuoteRate)
+	}
+	if c.QuoteRate == ratls.DefaultQuotesPerSecond {
+		c.QuoteRate = 0 // as images know it that are older than the flag
 	}
 	if c.CA, err = f.readCA(); err != nil {
 		return "", err

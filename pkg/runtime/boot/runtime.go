@@ -107,7 +107,10 @@ func (r *Runtime) newAttester(q ratls.Quoter) error {
 	if err != nil {
 		return err
 	}
-	r.attester, err = ratls.NewAttester(ratls.AttesterConfig{Quoter: q, CA: r.ca, Evidence: evidence, Leaf: leaf, Log: r.log})
+	r.attester, err = ratls.NewAttester(ratls.AttesterConfig{
+		Quoter: q, CA: r.ca, Evidence: evidence, Leaf: leaf, Log: r.log,
+		QuotesPerSecond: int(r.config.QuoteRate), Burst: int(r.config.QuoteRate), // 0 is the default there
+	})
 	return err
 }
 

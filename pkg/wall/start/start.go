@@ -45,13 +45,14 @@ const (
 
 // Config is the document.
 type Config struct {
-	Format   int      `json:"format"`
-	Listen   string   `json:"listen"`             // "IP:PORT"
-	Leaf     string   `json:"leaf"`               // LeafPerConnection, or how long one is shared, as time.Duration says it
-	Evidence string   `json:"evidence"`           // EvidenceLeaf, …
-	Hosts    []string `json:"hosts,omitempty"`    // names and addresses in the certificate, beside those of this machine
-	CA       *CA      `json:"ca,omitempty"`       // handed over at the first start; nil: the enclave makes its own
-	Operator string   `json:"operator,omitempty"` // SHA-256 of the operator's token, hex; taken at the first start
+	Format    int      `json:"format"`
+	Listen    string   `json:"listen"`               // "IP:PORT"
+	Leaf      string   `json:"leaf"`                 // LeafPerConnection, or how long one is shared, as time.Duration says it
+	Evidence  string   `json:"evidence"`             // EvidenceLeaf, …
+	QuoteRate uint32   `json:"quote_rate,omitempty"` // quotes a second that connections may cause, and how many at once; 0: the default
+	Hosts     []string `json:"hosts,omitempty"`      // names and addresses in the certificate, beside those of this machine
+	CA        *CA      `json:"ca,omitempty"`         // handed over at the first start; nil: the enclave makes its own
+	Operator  string   `json:"operator,omitempty"`   // SHA-256 of the operator's token, hex; taken at the first start
 }
 
 // CA is an intermediary CA, as PEM.
@@ -127,6 +128,9 @@ func (c *Config) check() error {
 	if err := CheckEvidence(c.Evidence); err != nil {
 		return err
 	}
+	if c.QuoteRate > MaxQuoteRate {
+		return fmt.Errorf("a quote rate of %d, at most %d", c.QuoteRate, MaxQuoteRate)
+	}
 	if len(c.Hosts) > MaxHosts {
 		return fmt.Errorf("%d hosts, at most %d", len(c.Hosts), MaxHosts)
 	}
@@ -158,8 +162,11 @@ func checkListen(addr string) error {
 	return nil
 }
 
-// MaxHosts bounds Config.Hosts.
-const MaxHosts = 32
+// Bounds of Config.Hosts and Config.QuoteRate.
+const (
+	MaxHosts     = 32
+	MaxQuoteRate = 1_000_000
+)
 
 // CheckHost checks an element of Config.Hosts: a DNS name in lower case, or an IP
 // address.

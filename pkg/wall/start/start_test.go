@@ -10,7 +10,7 @@ import (
 
 func good() *Config {
 	return &Config{
-		Format: Format, Listen: "127.0.0.1:8443", Leaf: "1h", Evidence: EvidenceLeaf,
+		Format: Format, Listen: "127.0.0.1:8443", Leaf: "1h", Evidence: EvidenceLeaf, QuoteRate: 500,
 		Hosts: []string{"notes.example", "192.0.2.1"}, CA: &CA{"cert <&>", "key"}, Operator: strings.Repeat("0f", 32),
 	}
 }
@@ -33,7 +33,7 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	// As it is written down: an image and a host of different versions must agree.
-	const want = `{"format":1,"listen":"127.0.0.1:8443","leaf":"1h","evidence":"leaf","hosts":["notes.example","192.0.2.1"],"ca":{"chain":"cert <&>","key":"key"},"operator":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"}`
+	const want = `{"format":1,"listen":"127.0.0.1:8443","leaf":"1h","evidence":"leaf","quote_rate":500,"hosts":["notes.example","192.0.2.1"],"ca":{"chain":"cert <&>","key":"key"},"operator":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"}`
 	if b, _ := good().Append(nil); string(b) != want {
 		t.Errorf("%s", b)
 	}
@@ -54,6 +54,7 @@ func TestConfigRefuses(t *testing.T) {
 		`"a..b"`:          func(c *Config) { c.Hosts[0] = "a..b" },
 		`"A"`:             func(c *Config) { c.Hosts[0] = "A" },
 		`"::01"`:          func(c *Config) { c.Hosts[0] = "::01" },
+		"rate of 1000001": func(c *Config) { c.QuoteRate = 1000001 },
 		"33 hosts":        func(c *Config) { c.Hosts = make([]string, 33) },
 		"without":         func(c *Config) { c.CA.Key = "" },
 		"CA without":      func(c *Config) { c.CA.Chain = "" },
