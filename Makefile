@@ -23,6 +23,7 @@ runtime:
 	CGO_ENABLED=0 $(GO) run ./cmd/eos/base/link
 
 demo: build
+	@.ci/need curl curl
 	@.ci/demo
 
 demo-edp: build
