@@ -46,7 +46,7 @@ func benchStores(b *testing.B) map[string]benchStore {
 	}
 	b.Cleanup(func() { host.Close() })
 	ctx := context.Background()
-	s, err := openOn(ctx, host)
+	s, err := openOn(ctx, host, kvstore.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

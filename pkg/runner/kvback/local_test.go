@@ -23,12 +23,12 @@ func (l local) Call(ctx context.Context, m wire.Method, payload []byte) ([]byte,
 var testMaster = [kvstore.KeySize]byte{7}
 
 // openOn opens the enclave's store on a host's, and makes it if that is empty.
-func openOn(ctx context.Context, host *kvback.Store) (*kvstore.Store, error) {
+func openOn(ctx context.Context, host *kvback.Store, o kvstore.Options) (*kvstore.Store, error) {
 	b := kvstore.Remote(local(host.Handlers()))
 	if _, err := b.GetFile(ctx, "root"); err != nil {
 		if err := kvstore.Create(ctx, b, testMaster); err != nil {
 			return nil, err
 		}
 	}
-	return kvstore.Open(ctx, b, testMaster, kvstore.Options{})
+	return kvstore.Open(ctx, b, testMaster, o)
 }
