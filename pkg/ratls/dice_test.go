@@ -114,6 +114,26 @@ func newDICEWith(cert *x509.Certificate, d *DICE) *DICE {
 	return newDICE(cert.RawSubjectPublicKeyInfo, d.Quote)
 }
 
+func TestGramineQuoteOf(t *testing.T) {
+	cert := foreignCert(t, "gramine-cert.pem")
+	quote, err := GramineQuoteOf(cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum := sha256.Sum256(quote); hex.EncodeToString(sum[:]) != "b8a62c5b2592816e0a5a9339af032024057bed817b6c0a6b85e8404f04d04749" {
+		t.Errorf("quote %x", sum)
+	}
+	other := *cert
+	other.RawSubjectPublicKeyInfo = basePoint(t)
+	step := (*attest.Error)(nil)
+	if _, err := GramineQuoteOf(&other); !errors.As(err, &step) || step.Step != StepBinding {
+		t.Errorf("with another key: %v", err)
+	}
+	if _, err := GramineQuoteOf(foreignCert(t, "rats-tls-cert.pem")); !errors.As(err, &step) || step.Step != StepEvidence {
+		t.Errorf("in a certificate without it: %v", err)
+	}
+}
+
 // A claims buffer next to another quote must not pass.
 func TestForeignQuotesSwapped(t *testing.T) {
 	a, b := foreignCert(t, "gramine-cert.pem"), foreignCert(t, "rats-tls-cert.pem")

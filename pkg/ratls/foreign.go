@@ -1,10 +1,11 @@
 package ratls
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"fmt"
+	"encoding/hex"
 
 	"github.com/enclaveos/eos/pkg/attest"
 )
@@ -51,15 +52,37 @@ func DICEOf(cert *x509.Certificate) (*DICE, error) {
 		if err != nil {
 			return nil, err
 		}
-		got := q.Report
-		switch {
-		case got != nil && got.ReportData == d.ReportData():
-		case q.TD != nil && q.TD.ReportData == d.ReportData():
-		default:
-			want := d.ReportData()
-			return nil, &attest.Error{Step: StepBinding, What: "the quote is not about the claims next to it", Want: fmt.Sprintf("report data %x", want)}
+		if got, want := q.ReportData(), d.ReportData(); got != want {
+			return nil, &attest.Error{
+				Step: StepBinding, What: "the quote is not about the claims next to it", Want: hex.EncodeToString(want[:]), Got: hex.EncodeToString(got[:]),
+			}
 		}
 		return d, nil
 	}
 	return nil, &attest.Error{Step: StepEvidence, What: "the certificate has no DICE evidence", Want: OIDDICE.String()}
+}
+
+// GramineQuoteOf reads the quote in Gramine's old form, and checks that its report data is
+// SHA-256 of the certificate's key (SubjectPublicKeyInfo in DER), then zeros. As with
+// DICEOf, the quote itself is not verified.
+func GramineQuoteOf(cert *x509.Certificate) ([]byte, error) {
+	for _, e := range cert.Extensions {
+		if !e.Id.Equal(oidGramine) {
+			continue
+		}
+		q, err := attest.ParseQuote(e.Value)
+		if err != nil {
+			return nil, err
+		}
+		var want [64]byte
+		key := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+		copy(want[:], key[:])
+		if got := q.ReportData(); got != want {
+			return nil, &attest.Error{
+				Step: StepBinding, What: "the quote is about another key", Want: hex.EncodeToString(want[:]), Got: hex.EncodeToString(got[:]),
+			}
+		}
+		return e.Value, nil
+	}
+	return nil, &attest.Error{Step: StepEvidence, What: "the certificate has no evidence in Gramine's old form", Want: oidGramine.String()}
 }

@@ -125,7 +125,7 @@ func (a *Attester) quoteFor(ctx context.Context, data [sgx.ReportDataSize]byte) 
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("ratls: the quoting service gave something else than a quote: %w", err)
-	case q.Report == nil || q.Report.ReportData != data:
+	case q.TEE != attest.SGX || q.ReportData() != data:
 		return nil, errors.New("ratls: the quoting service gave a quote of something else than it was asked for")
 	}
 	return quote, nil

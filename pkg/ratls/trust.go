@@ -92,13 +92,7 @@ func (t *Trust) verify(ctx context.Context, quote []byte, want [sgx.ReportDataSi
 	if err != nil {
 		return nil, err
 	}
-	var got [sgx.ReportDataSize]byte
-	if q.Report != nil {
-		got = q.Report.ReportData
-	} else {
-		got = q.TD.ReportData
-	}
-	if got != want {
+	if got := q.ReportData(); got != want {
 		return &attest.Result{Time: t.now(), Quote: q}, &attest.Error{
 			Step: StepBinding, What: "the quote is about another key, minute or session (report data)",
 			Want: hex.EncodeToString(want[:]), Got: hex.EncodeToString(got[:]),
