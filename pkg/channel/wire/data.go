@@ -17,6 +17,7 @@ const (
 	TcpFin       Type = 0x12
 	TcpCredit    Type = 0x13
 	TcpError     Type = 0x14
+	TcpReset     Type = 0x15
 )
 
 // String is the name of the type.
@@ -46,6 +47,8 @@ func (t Type) String() string {
 		return "TcpCredit"
 	case TcpError:
 		return "TcpError"
+	case TcpReset:
+		return "TcpReset"
 	}
 	return "unknown"
 }
@@ -109,6 +112,8 @@ func Header(h *[HeaderSize]byte, n uint64, from Side) (Type, uint32, Fault) {
 	case TcpData:
 		lo, hi = 1, MaxData
 	case TcpClose, TcpFin:
+	case TcpReset:
+		sends = !host
 	case DataReady:
 		sends, ids = !host, id == 0
 	case TcpConnect, TcpListen:

@@ -22,12 +22,14 @@
 //	0x12 TcpFin        both     connection   empty: no more data from this side
 //	0x13 TcpCredit     both     connection   u32 further bytes that the other side may send, not 0
 //	0x14 TcpError      host     any          i32 errno of Linux, not 0; then a text for people
+//	0x15 TcpReset      enclave  connection   empty: TcpClose that the peer is to see as RST
+//	                                         (SO_LINGER with time 0)
 //
 // Ids from 1 to 0x3fffffff are connections that the host has accepted, chosen by the
 // host; those from 0x80000000 on are connections and listeners of the enclave,
 // chosen by the enclave. Types 0x01 to 0x07 and the ids are those of Enclave OS Mini; from
 // 0x10 on they are ours, since it can neither listen on request, close one
-// direction, hold back a fast sender, nor say why a connection failed. TcpNew and
+// direction, hold back a fast sender, reset, nor say why a connection failed. TcpNew and
 // TcpConnected tell both addresses and the listener, which it leaves out.
 //
 // Credit: at the start the enclave may send Window bytes of TcpData on a connection
@@ -37,7 +39,7 @@
 // does who grants so much that more than Window bytes could be under way.
 //
 // The end of an id: the host ends it by exactly one TcpClose or TcpError, the
-// enclave by exactly one TcpClose, in any order; after both it is free. A side that has ended
+// enclave by exactly one TcpClose or TcpReset, in any order; after both it is free. A side that has ended
 // an id ignores what still comes for it, but for the other's end.
 //
 // # RPC channel

@@ -38,6 +38,7 @@ var samples = []struct {
 	{"TcpFin", wire.FromEnclave, "1201000000", wire.Append(nil, wire.TcpFin, 1, nil)},
 	{"TcpCredit", wire.FromEnclave, "1301000000" + "00000100", wire.AppendCredit(nil, 1, 0x10000)},
 	{"TcpError", wire.FromHost, "1401000080" + "6f000000" + "6e6f", wire.AppendError(nil, 0x80000001, 111, "no")},
+	{"TcpReset", wire.FromEnclave, "1501000080", wire.Append(nil, wire.TcpReset, 0x80000001, nil)},
 }
 
 func TestMessages(t *testing.T) {

@@ -85,8 +85,8 @@ func (p *Proxy) take() {
 		p.lie(channel.ErrMessage, "%v for id %#x, which is not in use", m.Type, m.ID)
 		return
 	}
-	if m.Type == wire.TcpClose {
-		p.enclaveClose(c)
+	if m.Type == wire.TcpClose || m.Type == wire.TcpReset {
+		p.enclaveClose(c, m.Type == wire.TcpReset)
 		return
 	}
 	if c.bye != nil || c.ended {
@@ -154,17 +154,22 @@ func (p *Proxy) data(id uint32, n int) {
 }
 
 // enclaveClose takes the enclave's end of an id.
-func (p *Proxy) enclaveClose(c *sock) {
+func (p *Proxy) enclaveClose(c *sock, reset bool) {
 	if c.enclaveEnded {
 		p.lie(channel.ErrMessage, "second TcpClose of id %#x", c.id)
 		return
 	}
 	c.enclaveEnded = true
 	c.hello, c.pending = nil, nil
-	if c.kind == kindConn && c.outLen() > 0 && c.fd >= 0 {
+	switch {
+	case c.kind == kindConn && c.fd >= 0 && reset:
+		// What the peer has not had it does not get: closing sends RST.
+		_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		p.closeFD(c)
+	case c.kind == kindConn && c.outLen() > 0 && c.fd >= 0:
 		p.lingering[c] = time.Now().Add(lingerTime)
 		c.fin = true
-	} else {
+	default:
 		p.closeFD(c)
 	}
 	p.end(c, 0, "")

@@ -119,6 +119,20 @@ func TestCloseWithUnsentData(t *testing.T) {
 	}
 }
 
+// A reset throws away what the client has not had, and the client sees it.
+func TestResetByEnclave(t *testing.T) {
+	e := start(t, proxy.Options{})
+	l, addr := e.listen("127.0.0.1:0")
+	id, c := e.accept(l, addr)
+	total := flood(e, id, func([]byte) {})
+	e.send(wire.Append(nil, wire.TcpReset, id, nil))
+	e.want(wire.TcpClose, id)
+	n, err := io.Copy(io.Discard, c)
+	if !errors.Is(err, syscall.ECONNRESET) || n >= total {
+		t.Errorf("the client got %d bytes of %d and %v", n, total, err)
+	}
+}
+
 // flood sends as much as it has credit for, until no more comes back.
 func flood(e *enclave, id uint32, sent func([]byte)) (total int64) {
 	credit, block := wire.Window, make([]byte, 32<<10)

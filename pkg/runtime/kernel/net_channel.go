@@ -229,7 +229,11 @@ func (s *sock) send(bit uint32) bool {
 	case oweFin:
 		b = wire.Append(b, wire.TcpFin, s.id, nil)
 	case oweClose:
-		b = wire.Append(b, wire.TcpClose, s.id, nil)
+		t := wire.TcpClose
+		if s.opts[optLinger] != 0 && s.opts[optLingerTime] == 0 {
+			t = wire.TcpReset
+		}
+		b = wire.Append(b, t, s.id, nil)
 	}
 	if net.tx.Put(b, nil) != ring.OK {
 		return false

@@ -43,6 +43,7 @@ var acts = []struct {
 	{"deadlines", deadlines, 0},
 	{"halfclose", halfClose, 0},
 	{"reset", reset, 0},
+	{"linger", linger, 0},
 	{"dup", dup, 0},
 	{"relay", relay, 0},
 	{"gone", gone, 0},
@@ -324,6 +325,24 @@ func halfClose(int) error {
 	}
 	if b, err := io.ReadAll(c); err != nil || string(b) != "QUESTION" {
 		return fmt.Errorf("answer %q, %v", b, err)
+	}
+	return nil
+}
+
+// linger: a program that wants no time for closing resets the connection, and what
+// the peer has not had is gone.
+func linger(int) error {
+	s, c, err := pair()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := s.SetLinger(0); err != nil {
+		return err
+	}
+	s.Close()
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("the peer sees %v", err)
 	}
 	return nil
 }
