@@ -110,6 +110,11 @@ func chainRecipes() []recipe {
 			ca(func(t *issue.Template) { t.CA = false })(p)
 			p.Vendor.CA = old // which has signed the CRL
 		}},
+		{name: "pck-chain/ca-basic-constraints", why: "the CA may sign certificates by its key usage, but is no CA", before: func(p *Platform) {
+			old := p.Vendor.CA
+			ca(func(t *issue.Template) { t.CA, t.KeyUsage = false, x509.KeyUsageCertSign|x509.KeyUsageCRLSign })(p)
+			p.Vendor.CA = old // whose certificate let it sign the CRL
+		}},
 		{name: "pck-chain/two-cas", why: "a CA below the CA, which may have none", before: func(p *Platform) {
 			key := must(issue.NewKey())(p.t)
 			below := must(issue.Issue(p.Vendor.CA, p.Options.Template(issue.PlatformCA), key))(p.t)
@@ -138,6 +143,16 @@ func chainRecipes() []recipe {
 			c.Raw = slices.Clone(c.Raw)
 			c.Raw[len(c.Raw)-1] ^= 1
 			p.Signer.CertData = chain(&issue.Identity{Cert: &c}, p.Vendor.CA, p.Vendor.Root)
+		}},
+		{name: "pck-chain/root-as-ca", why: "a root that has the CA's name and issues PCK certificates itself", before: func(p *Platform) {
+			p.Vendor.Root = p.reissue(issue.RootCA, nil, p.Vendor.Root, func(t *issue.Template) { t.Subject.CommonName = "Test SGX PCK Platform CA" })
+			p.Vendor.TCBSigner = p.reissue(issue.TCBSigning, p.Vendor.Root, p.Vendor.TCBSigner, nil)
+			p.Use(p.reissue(issue.PCKLeaf, p.Vendor.Root, p.PCK, nil))
+			p.Signer.CertData = chain(p.PCK, p.Vendor.Root)
+		}},
+		{name: "pck-chain/issuer-name", why: "the CA's certificate has its key, and another name than the PCK certificate says", before: func(p *Platform) {
+			other := p.reissue(issue.PlatformCA, p.Vendor.Root, p.Vendor.CA, func(t *issue.Template) { t.Subject.CommonName = "Test SGX PCK Processor CA" })
+			p.Signer.CertData = chain(p.PCK, other, p.Vendor.Root)
 		}},
 		{name: "pck-chain/root-altered", why: "the root's certificate was changed; its key is the trusted one", before: data(func(p *Platform) []byte {
 			c := *p.Vendor.Root.Cert
@@ -219,7 +234,8 @@ func chainRecipes() []recipe {
 		})},
 		{name: "tcb-chain/key-usage", why: "the signing certificate may sign no data", before: signer(func(t *issue.Template) { t.KeyUsage = x509.KeyUsageContentCommitment })},
 		{name: "tcb-chain/two-signers", why: "two signing certificates: whose are the documents?", after: tcbChain(func(p *Platform) []byte {
-			return chain(p.Vendor.TCBSigner, p.another().TCBSigner, p.Vendor.Root)
+			second := p.reissue(issue.TCBSigning, p.Vendor.Root, &issue.Identity{Key: must(issue.NewKey())(p.t)}, nil)
+			return chain(p.Vendor.TCBSigner, second, p.Vendor.Root)
 		})},
 		{name: "tcb-chain/no-root", why: "the root is missing, and so is a path", after: func(p *Platform, v *Vector) {
 			foreign := p.another().TCBSigner.PEM()

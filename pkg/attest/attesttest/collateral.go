@@ -1,11 +1,14 @@
 package attesttest
 
 import (
+	"crypto/ecdsa"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,6 +66,13 @@ func listRecipes() []recipe {
 			i := strings.Index(string(v.Collateral.PCKCRL), string(serial))
 			v.Collateral.PCKCRL[i+len(serial)-1] ^= 1
 		}},
+		{name: "pck-crl/issuer-name", why: "signed by the CA's key under another name", after: func(p *Platform, v *Vector) {
+			other := p.reissue(issue.PlatformCA, p.Vendor.Root, p.Vendor.CA, func(t *issue.Template) { t.Subject.CommonName = "Test SGX PCK Processor CA" })
+			crl(&v.Collateral.PCKCRL, other, p, issued, nextUpdate)
+		}},
+		{name: "pck-crl/no-next-update", why: "it does not say when a new one is due", after: func(p *Platform, v *Vector) {
+			v.Collateral.PCKCRL = endless(p, v.Collateral.PCKCRL)
+		}},
 		{name: "pck-crl/sha384", why: "signed with another hash", after: func(p *Platform, v *Vector) {
 			v.Collateral.PCKCRL = rawCRL(p, p.Vendor.CA, func(l *x509.RevocationList) { l.SignatureAlgorithm = x509.ECDSAWithSHA384 })
 		}},
@@ -112,6 +122,24 @@ func rawCRL(p *Platform, by *issue.Identity, change func(*x509.RevocationList)) 
 	l := &x509.RevocationList{SignatureAlgorithm: x509.ECDSAWithSHA256, Number: big.NewInt(1), ThisUpdate: issued, NextUpdate: nextUpdate}
 	change(l)
 	return must(x509.CreateRevocationList(rand.Reader, l, by.Cert, by.Key))(p.t)
+}
+
+// endless takes the date of the next update out of a CRL of the CA, and signs it
+// anew.
+func endless(p *Platform, der []byte) []byte {
+	var list struct{ Signed, Algorithm, Signature asn1.RawValue }
+	var parts []asn1.RawValue // version, algorithm, issuer, this update, next update, extensions
+	if _, err := asn1.Unmarshal(der, &list); err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := asn1.Unmarshal(list.Signed.FullBytes, &parts); err != nil {
+		p.t.Fatal(err)
+	}
+	list.Signed.FullBytes = must(asn1.Marshal(slices.Delete(parts, 4, 5)))(p.t)
+	sum := sha256.Sum256(list.Signed.FullBytes)
+	sig := must(ecdsa.SignASN1(rand.Reader, p.Vendor.CA.Key, sum[:]))(p.t)
+	list.Signature.FullBytes = must(asn1.Marshal(asn1.BitString{Bytes: sig, BitLength: 8 * len(sig)}))(p.t)
+	return must(asn1.Marshal(list))(p.t)
 }
 
 // documentRecipes break TCB info and QE identity, leave out parts of the
