@@ -18,7 +18,7 @@ func BenchmarkCall(b *testing.B) {
 	code := guest(b)
 	params := map[string]json.RawMessage{"name": json.RawMessage(`"eos"`)}
 	b.Run("eos", func(b *testing.B) {
-		a := load(b, host(b, Compiler), "guest", code)
+		a := sharedGuest(b)
 		b.ReportAllocs()
 		for b.Loop() {
 			if _, err := a.Call(context.Background(), Caller{}, "greet", params); err != nil {

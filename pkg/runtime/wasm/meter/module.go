@@ -288,8 +288,12 @@ func limits(r *reader, most uint32) (lo, hi uint32, hasMax bool) {
 	if hasMax {
 		hi = r.u32()
 	}
-	if r.ok() && (lo > most || hasMax && hi < lo) {
-		r.failAt(at, "limits %d to %d; at most %d", lo, hi, most)
+	switch {
+	case !r.ok():
+	case lo > most:
+		r.failAt(at, "a minimum of %d; at most %d", lo, most)
+	case hasMax && hi < lo:
+		r.failAt(at, "a minimum of %d and a maximum of %d", lo, hi)
 	}
 	return lo, hi, hasMax
 }

@@ -1,32 +1,23 @@
-// Command guest is what the tests call: a reactor in Go. It is built with
-// GOOS=wasip1 -buildmode=c-shared.
+// Command guest is what the tests call: a reactor in Go, built with GOOS=wasip1 and
+// -buildmode=c-shared.
 package main
 
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"sort"
 	"strings"
+	"time"
 	"unsafe"
 )
 
 func main() {}
 
-//go:wasmimport eos reply
-func reply(ptr unsafe.Pointer, n uint32) int32
-
-//go:wasmimport eos kv_put
-func kvPut(k unsafe.Pointer, kn uint32, v unsafe.Pointer, vn uint32) int32
-
-//go:wasmimport eos kv_get
-func kvGet(k unsafe.Pointer, kn uint32) int32
-
-//go:wasmimport eos result_read
-func resultRead(p unsafe.Pointer, n uint32) int32
-
-func ptr(s string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(s)) }
-
-func answer(s string) { reply(ptr(s), uint32(len(s))) }
+func answer(s string) {
+	reply(uint32(uintptr(unsafe.Pointer(unsafe.StringData(s)))), uint32(len(s)))
+	runtime.KeepAlive(s)
+}
 
 // held keeps what the host was given from the garbage collector.
 var held [][]byte
@@ -44,20 +35,28 @@ func add(a, b int32) int32 { return a + b }
 //go:wasmexport greet(name:string)string
 func greet(name string) { answer("hello, " + name) }
 
-//go:wasmexport put(key:string,value:string)s32
-func put(k, v string) int32 { return kvPut(ptr(k), uint32(len(k)), ptr(v), uint32(len(v))) }
-
-//go:wasmexport get(key:string)string
-func get(k string) {
-	n := kvGet(ptr(k), uint32(len(k)))
-	if n < 0 {
-		answer(fmt.Sprint("error ", n))
-		return
-	}
-	b := make([]byte, n)
-	resultRead(unsafe.Pointer(unsafe.SliceData(b)), uint32(n))
-	answer(string(b))
+//go:wasmexport echo(b:bool,i:s32,u:u32,l:s64,m:u64,f:f32,d:f64,s:string,y:bytes,j:json)string
+func echo(b bool, i int32, u uint32, l int64, m uint64, f float32, d float64, s string, y string, j string) {
+	answer(fmt.Sprint(b, i, u, l, m, f, d, s, []byte(y), j))
 }
+
+//go:wasmexport bool(v:s32)bool
+func isSet(v int32) int32 { return v }
+
+//go:wasmexport u64(v:u64)u64
+func u64(v uint64) uint64 { return v }
+
+//go:wasmexport f64(v:f64)f64
+func f64(v float64) float64 { return 1 / v }
+
+//go:wasmexport bytes(n:u32)bytes
+func bytes(n uint32) { answer(string(make([]byte, n))) }
+
+//go:wasmexport raw(text:string)string
+func raw(text string) { answer("\xff" + text) }
+
+//go:wasmexport packed(ptr:u32,len:u32)string
+func packed(ptr, n uint32) uint64 { return uint64(ptr)<<32 | uint64(n) }
 
 //go:wasmexport spin
 func spin() {
@@ -65,29 +64,84 @@ func spin() {
 	}
 }
 
-//go:wasmexport env(name:string)string
-func env(name string) { answer(os.Getenv(name)) }
+//go:wasmexport deep(n:s32)s32
+func deep(n int32) int32 {
+	if n == 0 {
+		return 0
+	}
+	return deep(n-1) + 1
+}
+
+//go:wasmexport sleep(ms:u32)
+func sleep(ms uint32) { time.Sleep(time.Duration(ms) * time.Millisecond) }
+
+//go:wasmexport eat(mib:u32)string
+func eat(mib uint32) {
+	var all [][]byte
+	for range mib {
+		b := make([]byte, 1<<20)
+		b[0] = 1
+		all = append(all, b)
+	}
+	answer(fmt.Sprint(len(all)))
+}
+
+//go:wasmexport exit(code:s32)
+func exit(code int32) { os.Exit(int(code)) }
+
+//go:wasmexport crash
+func crash() { panic("crashed") }
+
+//go:wasmexport refuse(text:string)s32
+func refuse(text string) int32 {
+	fail(uint32(uintptr(unsafe.Pointer(unsafe.StringData(text)))), uint32(len(text)))
+	return 7
+}
+
+var counter int32
+
+//go:wasmexport count
+func count() int32 {
+	counter++
+	return counter
+}
+
+//go:wasmexport say(text:string)
+func say(text string) {
+	fmt.Println(text)
+	fmt.Fprint(os.Stderr, "to stderr: ", text)
+}
+
+//go:wasmexport getenv(name:string)string
+func getenv(name string) { answer(os.Getenv(name)) }
+
+//go:wasmexport args()string
+func args() { answer(strings.Join(os.Args, " ")) }
+
+func result(err error) {
+	if err != nil {
+		answer("error: " + err.Error())
+	} else {
+		answer("ok")
+	}
+}
 
 //go:wasmexport write(path:string,text:string)string
 func write(path, text string) {
 	if i := strings.LastIndex(path, "/"); i > 0 {
 		if err := os.MkdirAll(path[:i], 0o755); err != nil {
-			answer(err.Error())
+			result(err)
 			return
 		}
 	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		answer(err.Error())
-		return
-	}
-	answer("ok")
+	result(os.WriteFile(path, []byte(text), 0o644))
 }
 
 //go:wasmexport read(path:string)string
 func read(path string) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		answer("error: " + err.Error())
+		result(err)
 		return
 	}
 	answer(string(b))
@@ -97,13 +151,20 @@ func read(path string) {
 func list(path string) {
 	e, err := os.ReadDir(path)
 	if err != nil {
-		answer("error: " + err.Error())
+		result(err)
 		return
 	}
 	var names []string
 	for _, f := range e {
-		names = append(names, f.Name())
+		name := f.Name()
+		if f.IsDir() {
+			name += "/"
+		}
+		names = append(names, name)
 	}
 	sort.Strings(names)
 	answer(strings.Join(names, " "))
 }
+
+//go:wasmexport files()string
+func files() { answer(filesTest()) }
