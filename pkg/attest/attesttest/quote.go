@@ -111,6 +111,10 @@ func signatureRecipes() []recipe {
 		{name: "qe-report/other-pck", step: qe, why: "signed by the key of another machine", before: func(p *Platform) {
 			p.Signer.PCK = must(issue.NewKey())(p.t)
 		}},
+		{name: "qe-report/chain-of-another", step: qe, why: "the chain that comes with the collateral is another machine's", before: ppid,
+			after: func(p *Platform, v *Vector) {
+				v.Collateral.PCKChain = p.Vendor.PCKChain(must(p.Vendor.PCK(&p.Extensions))(p.t))
+			}},
 		{name: "qe-report/by-attestation-key", step: qe, why: "signed by the attestation key itself", before: func(p *Platform) {
 			p.Signer.PCK = p.Signer.AttestationKey
 		}},

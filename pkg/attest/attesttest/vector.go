@@ -95,6 +95,9 @@ func (p *Platform) Policy() attest.Policy {
 	return policy
 }
 
+// ppid has the quote say which machine it is of, in place of the certificates.
+func ppid(p *Platform) { p.Signer.CertType, p.Signer.CertData = 3, make([]byte, 404) }
+
 // good are vectors that must be accepted.
 func good() []recipe {
 	at := func(t time.Time) func(*Platform, *Vector) { return func(_ *Platform, v *Vector) { v.Now = t } }
@@ -127,6 +130,8 @@ func good() []recipe {
 				p.TCB.Levels[i].SGX[0]--
 			}
 		}},
+		{name: "good/chain-in-collateral", why: "the quote has an encrypted PPID (type 3); the chain comes with the collateral", before: ppid,
+			after: func(p *Platform, v *Vector) { v.Collateral.PCKChain = p.Vendor.PCKChain(p.PCK) }},
 		{name: "good/processor-ca", why: "a PCK certificate of the processor CA has no platform entries", before: processorCA},
 	}
 	return list
