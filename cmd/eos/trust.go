@@ -19,7 +19,6 @@ import (
 	"github.com/enclaveos/eos/pkg/attest"
 	"github.com/enclaveos/eos/pkg/attest/collateral"
 	"github.com/enclaveos/eos/pkg/ratls"
-	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/microcode"
 	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/quoting"
 	"github.com/enclaveos/eos/pkg/sgx"
 	"github.com/enclaveos/eos/pkg/sign"
@@ -118,15 +117,7 @@ func (f *trustFlags) trust(u *ui, url string) (ratls.Trust, error) {
 
 // platform is the quoting enclave of this machine's software platform.
 func (f *trustFlags) platform() (*quoting.Quoter, error) {
-	dir, err := stateDir(f.stateDir)
-	if err != nil {
-		return nil, err
-	}
-	device, err := microcode.OpenDevice(dir)
-	if err != nil {
-		return nil, err
-	}
-	return quoting.Open(dir, device)
+	return openQuoting(&platformFlags{dir: f.stateDir})
 }
 
 func (f *trustFlags) addRoot(roots *attest.Roots, from string, c *x509.Certificate) error {

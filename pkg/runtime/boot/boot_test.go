@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -522,6 +523,33 @@ func TestNotSealed(t *testing.T) {
 		t.Errorf("at the first start: %v", err)
 	}
 }
+
+// An enclave that has no evidence of itself does not serve.
+func TestNoQuotes(t *testing.T) {
+	var calls []string
+	o := options(newPlatform(t), new(disk), testConfig(), io.Discard, &alive{name: "a", calls: &calls})
+	o.Quoter = noQuotes{}
+	if _, err := New(t.Context(), o); !errors.Is(err, errNoQuotes) || strings.Join(calls, ", ") != "start a, stop a" {
+		t.Errorf("%v, %v", calls, err)
+	}
+	o = options(newPlatform(t), new(disk), testConfig(), io.Discard)
+	o.Collateral = func(context.Context) ([]byte, error) { return nil, errors.New("of a file /somewhere") }
+	r, err := New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	r.getCollateral(w, httptest.NewRequest("GET", "/", nil))
+	if w.Code != 503 || w.Body.String() != `{"error":"the host has no collateral"}`+"\n" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+var errNoQuotes = errors.New("no quotes today")
+
+type noQuotes struct{}
+
+func (noQuotes) Quote(context.Context, [64]byte) ([]byte, error) { return nil, errNoQuotes }
 
 // fake is a module that has everything but an end.
 type fake struct {
