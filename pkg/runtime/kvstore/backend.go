@@ -111,9 +111,6 @@ func (r remote) PutFile(ctx context.Context, name string, content []byte) error 
 func (r remote) write(ctx context.Context, m wire.Method, payload []byte) error {
 	b, err := r.call(ctx, m, payload)
 	if err != nil {
-		if errors.Is(err, ErrAbsent) {
-			return wrongAnswer("writing", errors.New("status 1, which is no answer to a write"))
-		}
 		return err
 	}
 	return wrongAnswer("writing", kvwire.ParseNothing(b))
@@ -125,7 +122,7 @@ func (r remote) call(ctx context.Context, m wire.Method, payload []byte) ([]byte
 	switch {
 	case err == nil:
 		return b, nil
-	case errors.As(err, &status) && status.Status == kvwire.StatusAbsent:
+	case errors.As(err, &status) && status.Status == kvwire.StatusAbsent && (m == kvwire.Get || m == kvwire.StateGet):
 		return nil, ErrAbsent
 	case errors.As(err, &status) && len(status.Payload) > 0:
 		return nil, &HostError{"", fmt.Errorf("%w: %q", err, status.Payload[:min(len(status.Payload), 200)])}
