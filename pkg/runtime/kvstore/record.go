@@ -155,8 +155,6 @@ type checkpoint struct {
 	keys  uint64
 }
 
-const checkpointText = 8 + sha256.Size + 8 + 8 + 8 + 8 + 8
-
 var checkpointAAD = []byte("eos kv v1 checkpoint")
 
 func (p *checkpoint) appendText(b []byte) []byte {
