@@ -262,11 +262,11 @@ func printResult(u *ui, s *abi.Signature, body []byte, asJSON bool) error {
 	if asJSON {
 		return u.json(json.RawMessage(body))
 	}
+	if string(body) == "null" {
+		return nil
+	}
 	var text string
 	if json.Unmarshal(body, &text) != nil {
-		if string(body) == "null" {
-			return nil
-		}
 		return u.printf("%s\n", body)
 	}
 	if s != nil && s.Result == abi.Bytes {
