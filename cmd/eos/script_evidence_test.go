@@ -1,13 +1,21 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"encoding/pem"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/enclaveos/eos/pkg/attest"
 	"github.com/enclaveos/eos/pkg/attest/attesttest"
+	"github.com/enclaveos/eos/pkg/ratls"
+	"github.com/enclaveos/eos/pkg/ratls/ratlstest"
+	"github.com/enclaveos/eos/pkg/runtime/ingress"
 	"github.com/enclaveos/eos/pkg/sgx"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -16,6 +24,10 @@ import (
 // verify it at attesttest.Now: bundle.json, root.pem, and a policy.json that accepts it. KIND
 // is sgx, tdx, debug (an enclave), or oe, which is sgx behind Open Enclave's header.
 func mintEvidence(ts *testscript.TestScript, t testing.TB, kind, dir string) {
+	if kind == "leaf" {
+		mintLeaf(ts, dir)
+		return
+	}
 	p := attesttest.New(t)
 	switch kind {
 	case "sgx", "oe":
@@ -36,8 +48,51 @@ func mintEvidence(ts *testscript.TestScript, t testing.TB, kind, dir string) {
 	accept.Roots = attest.OneOf(p.Vendor.Root.Cert.Subject.CommonName)
 	policy, err := json.Marshal(accept)
 	ts.Check(err)
-	for name, b := range map[string][]byte{"quote.bin": e.Quote, "bundle.json": bundle, "policy.json": policy, "root.pem": p.Vendor.Root.PEM()} {
-		ts.Check(os.MkdirAll(ts.MkAbs(dir), 0o755))
+	writeEvidence(ts, dir, map[string][]byte{"quote.bin": e.Quote, "bundle.json": bundle, "policy.json": policy, "root.pem": p.Vendor.Root.PEM()})
+}
+
+// mintLeaf is "evidence leaf DIR": cert.pem as an enclave of ours shows it, good from
+// attesttest.Now for a day, with bundle.json and root.pem; its MRENCLAVE is ratlstest.Measurement("story").
+func mintLeaf(ts *testscript.TestScript, dir string) {
+	now := attesttest.Now
+	p, err := ratlstest.New(now)
+	ts.Check(err)
+	ca, err := ratls.NewSelfMade("story", now)
+	ts.Check(err)
+	a, err := ratls.NewAttester(ratls.AttesterConfig{Quoter: p.Enclave("story"), CA: ca, Now: func() time.Time { return now }})
+	ts.Check(err)
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	ts.Check(a.SetSubjects(ctx, ratls.Subject{Name: "story", Hosts: []string{"127.0.0.1"}}))
+	server, err := ingress.New(ingress.Options{Attester: a, Handler: http.NotFoundHandler()})
+	ts.Check(err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	go server.Serve(ctx, l)
+	trust := p.Trust("story")
+	trust.Verifier.Now = func() time.Time { return now }
+	client, err := ratls.NewClient(ratls.Config{Trust: trust, Proof: ratls.ProofLeaf})
+	ts.Check(err)
+	conn, err := client.Dial(ctx, "tcp", l.Addr().String())
+	ts.Check(err)
+	defer conn.Close()
+	var chain []byte
+	for _, c := range conn.Peer().Chain() {
+		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	}
+	e, err := p.Collateral(ctx, nil)
+	ts.Check(err)
+	bundle, err := json.Marshal(e)
+	ts.Check(err)
+	_, root := pem.Decode(e.TCBInfoChain) // what is behind the signer
+	writeEvidence(ts, dir, map[string][]byte{
+		"cert.pem": chain, "bundle.json": bundle, "root.pem": root,
+	})
+}
+
+func writeEvidence(ts *testscript.TestScript, dir string, files map[string][]byte) {
+	ts.Check(os.MkdirAll(ts.MkAbs(dir), 0o755))
+	for name, b := range files {
 		ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(dir), name), b, 0o644))
 	}
 }

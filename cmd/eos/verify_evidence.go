@@ -170,8 +170,13 @@ func verifyFile(ctx context.Context, u *ui, path string, kind evidenceKind, f *e
 	}
 	peer, err := ratls.VerifyCertificate(ctx, chain, x.trust)
 	if err != nil {
-		if quote, form := foreignEvidence(chain[0]); quote != nil {
-			return x.end(x.foreign(ctx, chain, quote, form), asJSON)
+		// Only what has no evidence of ours, and is refused for nothing else, is
+		// looked at as another implementation's.
+		var e *attest.Error
+		if errors.As(err, &e) && e.Step == ratls.StepEvidence {
+			if quote, form := foreignEvidence(chain[0]); quote != nil {
+				return x.end(x.foreign(ctx, chain, quote, form), asJSON)
+			}
 		}
 		refused := &ratls.RefusedError{Chain: chain, Err: err}
 		errors.As(err, &refused)
