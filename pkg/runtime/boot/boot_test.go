@@ -501,6 +501,49 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// A CA that has ended is refused where it can be, and locks nobody out where it is late.
+func TestCAEnds(t *testing.T) {
+	old, err := ratls.NewSelfMade("old", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := ratls.NewRoot("root", time.Now().Add(-3*time.Hour), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, err := root.NewIntermediary("ended", time.Now().Add(-2*time.Hour), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := testConfig()
+	config.CA = caText(t, ended)
+	if _, err := New(t.Context(), options(newPlatform(t), new(disk), config, io.Discard)); err == nil || !strings.Contains(err.Error(), "is valid from") {
+		t.Errorf("at the first start: %v", err)
+	}
+
+	d := new(disk)
+	if err := d.Update(t.Context(), func(s map[string][]byte) error {
+		s[sectionOperator], _ = hex.DecodeString(tokenHash())
+		return putCA(s, ended)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	e := serve(t, d, testConfig())
+	got := e.ask(t, e.client(t), "PUT", "/ca", "Bearer "+token, caJSON(t, ended))
+	if got.StatusCode != 400 || !strings.Contains(got.body, "is valid from") || !bytes.Equal(d.Sections()[sectionCACert], ended.CertificatePEM()) {
+		t.Errorf("%d %s", got.StatusCode, got.body)
+	}
+	if got.peer.Certificate().Issuer.CommonName != caName || !strings.Contains(e.log.String(), "the CA is of no use") {
+		t.Errorf("issued by %s: %s", got.peer.Certificate().Issuer, e.log)
+	}
+	if got := e.ask(t, e.client(t), "PUT", "/ca", "Bearer "+token, caJSON(t, old)); got.StatusCode != 200 {
+		t.Errorf("%d %s", got.StatusCode, got.body)
+	}
+	if got := e.ask(t, e.client(t), "GET", "/healthz", "", ""); got.peer.Certificate().Issuer.CommonName != "old" {
+		t.Errorf("issued by %s", got.peer.Certificate().Issuer)
+	}
+}
+
 // What cannot be sealed does not happen.
 func TestNotSealed(t *testing.T) {
 	d := new(disk)

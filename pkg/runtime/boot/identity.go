@@ -47,6 +47,9 @@ func (r *Runtime) identify(ctx context.Context) error {
 		if given, err = ratls.ParseCA([]byte(c.Chain), []byte(c.Key)); err != nil {
 			return err
 		}
+		if err := checkDates(given, time.Now()); err != nil {
+			return err
+		}
 	}
 	s := r.sealed.Sections()
 	if s[sectionCACert] == nil { // the first start, or the first that came this far
@@ -75,6 +78,14 @@ func (r *Runtime) identify(ctx context.Context) error {
 			return fmt.Errorf("sealed configuration: attestation servers: %w", err)
 		}
 	}
+	if err := checkDates(r.ca, time.Now()); err != nil && given == nil {
+		// Without any leaf not even the operator could come and replace it.
+		r.log.Warn("the CA is of no use: until the operator replaces it, certificates are of one that this enclave makes for itself", "error", err)
+		r.ca, err = ratls.NewSelfMade(caName, time.Now())
+		if err != nil {
+			return err
+		}
+	}
 	switch {
 	case given != nil && given.Hash() != r.ca.Hash():
 		return errors.New("this enclave has a CA from its first start, and --ca-cert names another: start without it; the operator may replace it with PUT /ca")
@@ -82,6 +93,15 @@ func (r *Runtime) identify(ctx context.Context) error {
 		return errors.New("this enclave was first started without an operator, and can be given none later: a new --state begins anew")
 	case operator != nil && !bytes.Equal(operator, r.operator):
 		return errors.New("this enclave has an operator from its first start, and --operator-token is another's: start with that one or without it")
+	}
+	return nil
+}
+
+// checkDates refuses a CA that can sign nothing now, by the host's clock.
+func checkDates(ca *ratls.CA, now time.Time) error {
+	if c := ca.Certificate(); now.Before(c.NotBefore) || !now.Before(c.NotAfter) {
+		return fmt.Errorf("the CA %q is valid from %s to %s, and it is %s", c.Subject,
+			c.NotBefore.Format(time.RFC3339), c.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
@@ -98,6 +118,8 @@ func putCA(sections map[string][]byte, ca *ratls.CA) error {
 // setCA replaces the CA: sealed first, then in the configuration and in all leaves from
 // now on.
 func (r *Runtime) setCA(ctx context.Context, ca *ratls.CA) error {
+	r.telling.Lock()
+	defer r.telling.Unlock()
 	if err := r.sealed.Update(ctx, func(s map[string][]byte) error { return putCA(s, ca) }); err != nil {
 		return err
 	}
@@ -112,6 +134,8 @@ func (r *Runtime) setCA(ctx context.Context, ca *ratls.CA) error {
 
 // setServers replaces the attestation servers.
 func (r *Runtime) setServers(ctx context.Context, servers []server) error {
+	r.telling.Lock()
+	defer r.telling.Unlock()
 	text, err := json.Marshal(servers)
 	if err != nil {
 		return err

@@ -115,8 +115,9 @@ func (r *Runtime) status(w http.ResponseWriter, _ *http.Request) {
 		Status     string `json:"status"`
 		Version    string `json:"version"`
 		ConfigRoot string `json:"config_root"`
+		CANotAfter string `json:"ca_not_after"`
 		Uptime     int64  `json:"uptime_seconds"`
-	}{"ok", version(), r.tree.Load().Root().String(), r.uptime()}}}
+	}{"ok", version(), r.tree.Load().Root().String(), r.caNotAfter(), r.uptime()}}}
 	for _, m := range r.modules {
 		var details any = map[string]string{"status": "ok"}
 		if m, ok := m.(module.Reporter); ok {
@@ -125,6 +126,12 @@ func (r *Runtime) status(w http.ResponseWriter, _ *http.Request) {
 		all = append(all, entry{m.Name(), details})
 	}
 	answer(w, http.StatusOK, all)
+}
+
+func (r *Runtime) caNotAfter() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ca.Certificate().NotAfter.UTC().Format(time.RFC3339)
 }
 
 func (r *Runtime) uptime() int64 { return int64(time.Since(r.started) / time.Second) }
@@ -209,7 +216,10 @@ func (r *Runtime) putCA(w http.ResponseWriter, req *http.Request) {
 	var ca *ratls.CA
 	if err == nil {
 		var bad error
-		if ca, bad = ratls.ParseCA([]byte(ask.Chain), []byte(ask.Key)); bad != nil {
+		if ca, bad = ratls.ParseCA([]byte(ask.Chain), []byte(ask.Key)); bad == nil {
+			bad = checkDates(ca, time.Now())
+		}
+		if bad != nil {
 			err = &module.Error{Message: bad.Error()}
 		}
 	}

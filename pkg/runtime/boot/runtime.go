@@ -57,7 +57,8 @@ type Runtime struct {
 	accepted atomic.Uint64
 	stop     context.CancelFunc // ends Serve
 
-	changing sync.Mutex // one change at a time
+	telling  sync.Mutex // one order of the operator's at a time
+	changing sync.Mutex // one change of the tree at a time
 	mu       sync.Mutex // guards what follows
 	ca       *ratls.CA
 	servers  []server
