@@ -6,7 +6,6 @@ package meter
 type generator struct {
 	src          []byte
 	plain, naive []byte
-	depth        int    // open constructs
 	value        []bool // of each open construct: a branch to it carries an i32
 	size         int
 }

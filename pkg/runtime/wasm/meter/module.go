@@ -86,13 +86,6 @@ type code struct {
 
 func (d *module) functions() int { return len(d.imports) + len(d.funcs) }
 
-func (d *module) typeOf(fn int) funcType {
-	if fn < len(d.imports) {
-		return d.types[d.imports[fn]]
-	}
-	return d.types[d.funcs[fn-len(d.imports)]]
-}
-
 var magic = []byte("\x00asm")
 
 // decode reads a module, all but the instructions.
