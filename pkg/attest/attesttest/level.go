@@ -210,6 +210,8 @@ func policyRecipes() []recipe {
 		enclave(attest.StepPolicy, "policy/until-left-out", "the policy does not say until when", nil, func(p *attest.Policy) { p.TCB[0].Until = attest.Deadline{} }),
 		enclave(attest.StepPolicy, "policy/revoked", "the policy would accept what is revoked", nil, func(p *attest.Policy) { p.TCB[0].Status = attest.Revoked }),
 		enclave(attest.StepPolicy, "policy/no-tcb", "the policy accepts no status", nil, func(p *attest.Policy) { p.TCB = nil }),
+		enclave(attest.StepPolicy, "policy/roots-left-out", "the policy does not say which roots", nil, func(p *attest.Policy) { p.Roots = attest.Criterion[string]{} }),
+		enclave(attest.StepPolicyRoot, "policy/roots-none", "the policy accepts no root", nil, func(p *attest.Policy) { p.Roots = attest.OneOf[string]() }),
 		enclave(attest.StepPolicy, "policy/nothing-accepted", "the policy accepts neither enclaves nor TDs", nil, func(p *attest.Policy) { p.SGX = nil }),
 		td(attest.StepPolicy, "policy/mrtd-left-out", "the policy does not say which TD", nil, func(p *attest.Policy) { p.TDX.MRTD = attest.Criterion[attest.Hash48]{} }),
 		td(attest.StepPolicy, "policy/rtmr-left-out", "the policy does not say what may be measured at run time", nil,

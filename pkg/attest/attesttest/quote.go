@@ -68,6 +68,12 @@ func quoteRecipes() []recipe {
 		{name: "quote/key-type-unknown", why: "an attestation key of no known type", after: set16(keyTypeOff, 9)},
 		{name: "quote/tee-in-v3", why: "a TDX type in version 3, where the bytes are reserved", after: set16(teeOff, 0x81)},
 		{name: "quote/tee-unknown", why: "a TEE of no known type", tdx: true, after: set16(teeOff, 0x82)},
+		{name: "quote/version-0", why: "no version", after: set16(versionOff, 0)},
+		{name: "quote/version-6", why: "a version that there is not yet", after: set16(versionOff, 6)},
+		{name: "quote/reserved-in-v3", why: "a reserved byte of the header of version 3 is set", after: flip(teeOff + 3)},
+		{name: "quote/tee-unknown-in-v4", why: "an enclave's quote of version 4 with a TEE of no known type", before: func(p *Platform) {
+			p.Version, p.Signer.QESVN, p.Signer.PCESVN = 4, 0, 0
+		}, after: set16(teeOff, 0x82)},
 		{name: "quote/report-reserved", why: "a reserved byte of the report is set", after: flip(bodyOff + 21)},
 		{name: "quote/qe-report-reserved", why: "a reserved byte of the QE report is set", after: flip(qeReportOff + 21)},
 		{name: "quote/signature-length-short", why: "the signature part says to be one byte shorter", after: add32(sigLenOff, -1)},
