@@ -39,10 +39,13 @@ var goPatches = []patch{
 	{"runtime", "rt0_linux_amd64.s", regexp.MustCompile(`(?m)^(\s*JMP\s+)_rt0_amd64\(SB\)`), `${1}runtime·eosEntry(SB)`, 1},
 	// Where the scheduler makes a thread for a P, there may be no TCS for it. The
 	// P is then left to the threads that there are.
-	{"runtime", "proc.go", regexp.MustCompile(`(\n\tnmp := mget\(\)\n\tif nmp == nil \{\n)`),
-		"${1}\t\tif eosNoThread(pp, spinning) {\n\t\t\tif !lockheld {\n\t\t\t\tunlock(&sched.lock)\n\t\t\t}\n\t\t\treleasem(mp)\n\t\t\treturn\n\t\t}\n", 1},
-	{"runtime", "proc.go", regexp.MustCompile(`\n\t\t\tnewm\(nil, p, -1\)\n`),
-		"\n\t\t\tlock(&sched.lock)\n\t\t\tnone := eosNoThread(p, false)\n\t\t\tunlock(&sched.lock)\n\t\t\tif !none {\n\t\t\t\tnewm(nil, p, -1)\n\t\t\t}\n", 1},
+	{"runtime", "proc.go", regexp.MustCompile(`(\n\tnmp := mget\(\)\n\tif nmp == nil \{\n)(\t\t// No M is available)`),
+		"${1}\t\tif eosNoThread(pp, spinning) {\n\t\t\tif !lockheld {\n\t\t\t\tunlock(&sched.lock)\n\t\t\t}\n\t\t\treleasem(mp)\n\t\t\treturn\n\t\t}\n${2}", 1},
+	{"runtime", "proc.go", regexp.MustCompile(`(\n\t\t\t// Start M to run P\.  Do not start another M below\.)\n\t\t\tnewm\(nil, p, -1\)\n`),
+		"${1}\n\t\t\tlock(&sched.lock)\n\t\t\tnone := eosNoThread(p, false)\n\t\t\tunlock(&sched.lock)\n\t\t\tif !none {\n\t\t\t\tnewm(nil, p, -1)\n\t\t\t}\n", 1},
+	// The scheduler's monitor looks every 20 µs whether a system call takes long. A
+	// sleep is an OCALL and two changes of threads, and few calls here wait.
+	{"runtime", "proc.go", regexp.MustCompile(`(\n\t\tif idle == 0 \{ // start with 20us sleep\.\.\.\n\t\t\tdelay = )20\n`), "${1}200\n", 1},
 	// Tables for 48 bits of addresses cost 33 MiB.
 	{"runtime", "malloc.go", regexp.MustCompile(`(\n\theapAddrBits\s*=\s*\(_64bit\*[^\n]*?\)\)\*)48(\s*\+)`), fmt.Sprintf("${1}%d${2}", heapBits), 1},
 	{"runtime", "malloc.go", regexp.MustCompile(`(\n\tarenaBaseOffset\s*=\s*)0xffff800000000000(\*goarch\.IsAmd64)`), fmt.Sprintf("${1}%#x${2}", uint64(wall.Base)), 1},
