@@ -43,7 +43,7 @@ callable by everybody. A module compressed with zstd stays so in the image.
 
 With --runtime it is the runtime that serves modules over attested TLS, as eos
 run then starts it: that of eos itself or, if a PROGRAM is named, a Go package
-that calls boot.Main with modules of its own.
+that calls boot.Main with modules of its own. WASM modules may follow it.
 
   eos build app.wasm
   eos build -m eos.toml -o apps.sgxs
@@ -60,23 +60,21 @@ that calls boot.Main with modules of its own.
 			return positional(1, "PROGRAM")(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !rt && (w.manifest != "" || isWASM(args)) {
-				return buildWASM(cmd, u, args, output, fromgo.Options{
-					HeapSize: uint64(heap), Threads: o.Threads, Debug: o.Debug, Unsized: o.Unsized,
-				}, &g, &w, asJSON)
+			goOptions := fromgo.Options{HeapSize: uint64(heap), Threads: o.Threads, Debug: o.Debug, Unsized: o.Unsized}
+			if w.manifest != "" || isWASM(args) {
+				if rt && len(args) > 0 && isGoPackage(args[0]) {
+					goOptions.Package, args = args[0], args[1:]
+				}
+				return buildWASM(cmd, u, args, output, goOptions, &g, &w, asJSON)
+			}
+			if rt {
+				return buildRuntime(cmd, u, args, output, goOptions, &g, &w, asJSON)
 			}
 			if err := refuseFlags(cmd, wasmOnly, "other programs than WASM modules"); err != nil {
 				return err
 			}
-			if rt {
-				return buildRuntime(cmd, u, args, output, fromgo.Options{
-					HeapSize: uint64(heap), Threads: o.Threads, Debug: o.Debug, Unsized: o.Unsized,
-				}, &g, asJSON)
-			}
 			if isGoPackage(args[0]) {
-				return buildGo(cmd, u, args[0], output, fromgo.Options{
-					HeapSize: uint64(heap), Threads: o.Threads, Debug: o.Debug, Unsized: o.Unsized,
-				}, &g, asJSON)
+				return buildGo(cmd, u, args[0], output, goOptions, &g, asJSON)
 			}
 			if err := refuseFlags(cmd, goOnly, "ELF programs"); err != nil {
 				return err

@@ -34,7 +34,7 @@ const (
 func (w *wasmFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVarP(&w.manifest, "manifest", "m", "", "WASM: what apps there are and what they may do, `EOS.toml`")
-	fl.StringVar(&w.engine, "engine", engineCompiler, "WASM: `compiler`, or interpreter for an image without a page that can be written and executed")
+	fl.StringVar(&w.engine, "engine", engineCompiler, "WASM, runtime: `compiler`, or interpreter for an image without a page that can be written and executed")
 	completeFlagFiles(cmd, "manifest", "toml")
 	completeFlagWords(cmd, "engine", engineCompiler, engineInterpreter)
 }
@@ -71,14 +71,15 @@ func buildWASM(cmd *cobra.Command, u *ui, paths []string, out string, o fromgo.O
 	switch {
 	case o.Unsized:
 		return withHint(usagef("--unsized is not for WASM modules: they fix the size"), "eos build --runtime --unsized makes the open image of the runtime")
-	case w.engine != engineCompiler && w.engine != engineInterpreter:
-		return usagef("--engine: %q is none: want %s or %s", w.engine, engineCompiler, engineInterpreter)
-	case w.engine == engineInterpreter && g.code != 0:
-		return usagef("--code-size is memory for the compiler, and the engine is the interpreter")
 	case w.manifest != "" && len(g.env) > 0:
 		return withHint(usagef("--env is for modules without a manifest"), "write it as [app.env] in %s", w.manifest)
 	}
-	m, files, err := loadApps(paths, w.manifest, g.env)
+	env := g.env
+	g.env = nil // it is the apps', not the runtime's
+	if err := runtimeSizes(cmd, &o, g, w); err != nil {
+		return err
+	}
+	m, files, err := loadApps(paths, w.manifest, env)
 	if err != nil {
 		return err
 	}
@@ -96,11 +97,6 @@ func buildWASM(cmd *cobra.Command, u *ui, paths []string, out string, o fromgo.O
 	}
 	if err := m.Check(); err != nil {
 		return manifestError(w.manifest, err)
-	}
-	g.env = nil // it is the apps', not the runtime's
-	runtimeSizes(cmd, &o, g)
-	if w.engine == engineInterpreter {
-		o.CodeSize = 0
 	}
 	o.Unsized, o.Payload = true, true
 	b, err := makeWASMImage(u, out, g.elf, o, p)
@@ -250,9 +246,9 @@ func readModule(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, fromwasm.MaxModule+1))
-	if err == nil && len(b) > fromwasm.MaxModule {
-		err = fmt.Errorf("%s has more than %d MiB", path, fromwasm.MaxModule>>20)
+	b, err := io.ReadAll(io.LimitReader(f, manifest.MaxModule+1))
+	if err == nil && len(b) > manifest.MaxModule {
+		err = fmt.Errorf("%s has more than %d MiB", path, manifest.MaxModule>>20)
 	}
 	return b, err
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // buildRuntime builds the runtime, or the Go package args[0] as one.
-func buildRuntime(cmd *cobra.Command, u *ui, args []string, out string, o fromgo.Options, g *goFlags, asJSON bool) error {
+func buildRuntime(cmd *cobra.Command, u *ui, args []string, out string, o fromgo.Options, g *goFlags, w *wasmFlags, asJSON bool) error {
 	if err := refuseFlags(cmd, elfOnly, "the runtime"); err != nil {
 		return err
 	}
@@ -26,7 +26,9 @@ func buildRuntime(cmd *cobra.Command, u *ui, args []string, out string, o fromgo
 			return err
 		}
 	}
-	runtimeSizes(cmd, &o, g)
+	if err := runtimeSizes(cmd, &o, g, w); err != nil {
+		return err
+	}
 	img, err := makeGoImage(out, g.elf, func(ctx context.Context) (*fromgo.Built, error) { return base.Prepare(ctx, o) })
 	if err != nil {
 		return goError(u, err)
@@ -38,16 +40,25 @@ func buildRuntime(cmd *cobra.Command, u *ui, args []string, out string, o fromgo
 }
 
 // runtimeSizes sets what the command line leaves open.
-func runtimeSizes(cmd *cobra.Command, o *fromgo.Options, g *goFlags) {
+func runtimeSizes(cmd *cobra.Command, o *fromgo.Options, g *goFlags, w *wasmFlags) error {
+	switch {
+	case w.engine != engineCompiler && w.engine != engineInterpreter:
+		return usagef("--engine: %q is none: want %s or %s", w.engine, engineCompiler, engineInterpreter)
+	case w.engine == engineInterpreter && g.code != 0:
+		return usagef("--code-size is memory for the compiler, and the engine is the interpreter")
+	case w.engine == engineCompiler && cmd.Flags().Changed("code-size") && g.code == 0:
+		return withHint(usagef("the compiler needs memory for its code"), "--engine interpreter needs none")
+	}
 	o.CodeSize, o.Env = uint64(g.code), g.env
 	fl := cmd.Flags()
 	if !fl.Changed("heap-size") {
 		o.HeapSize = base.DefaultHeapSize
 	}
-	if !fl.Changed("code-size") {
+	if w.engine == engineCompiler && !fl.Changed("code-size") {
 		o.CodeSize = base.DefaultCodeSize
 	}
 	if !fl.Changed("threads") {
 		o.Threads = base.DefaultThreads
 	}
+	return nil
 }

@@ -10,8 +10,12 @@ import (
 	"slices"
 )
 
-// MaxSize is the largest number of bytes that a manifest can have.
-const MaxSize = 1 << 20
+// MaxSize is the largest number of bytes that a manifest can have, MaxModule that of a
+// module, as it is stored and as it runs.
+const (
+	MaxSize   = 1 << 20
+	MaxModule = 256 << 20
+)
 
 // AppendBinary appends the canonical bytes to b: JSON without blanks, members in
 // the order of the types here, no list absent. m must be valid.

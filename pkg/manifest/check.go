@@ -16,7 +16,6 @@ const (
 	maxRoles     = 256
 	maxList      = 1024     // elements of a list
 	maxEnv       = 64 << 10 // bytes of an app's environment
-	maxModule    = 1 << 30  // bytes of a module
 	maxPages     = 65536    // of WASM memory
 	maxOutput    = 1 << 30
 	maxTime      = 24 * 3600 * 1000
@@ -130,8 +129,8 @@ func (m *Module) check(where string) error {
 		return faultf(where, "module has no hash")
 	case m.Size == 0 || m.StoredSize == 0:
 		return faultf(where, "module is empty")
-	case m.Size > maxModule || m.StoredSize > maxModule:
-		return faultf(where, "module has %d bytes: at most %d", max(m.Size, m.StoredSize), maxModule)
+	case m.Size > MaxModule || m.StoredSize > MaxModule:
+		return faultf(where, "module has %d bytes: at most %d", max(m.Size, m.StoredSize), MaxModule)
 	case m.Encoding == Raw && m.Size != m.StoredSize:
 		return faultf(where, "module has %d bytes and is stored with %d", m.Size, m.StoredSize)
 	}

@@ -124,7 +124,7 @@ func TestCheck(t *testing.T) {
 		{"app hello: module has no hash", func(m *Manifest) { m.Apps[0].Module.SHA256 = Hash{} }},
 		{"app hello: module is empty", func(m *Manifest) { m.Apps[0].Module.Size = 0 }},
 		{"app hello: module is empty", func(m *Manifest) { m.Apps[0].Module.StoredSize = 0 }},
-		{"app hello: module has 1073741825 bytes: at most 1073741824", func(m *Manifest) { m.Apps[0].Module.Size = 1<<30 + 1 }},
+		{"app hello: module has 268435457 bytes: at most 268435456", func(m *Manifest) { m.Apps[0].Module.Size = MaxModule + 1 }},
 		{"app hello: module has 100 bytes and is stored with 40", func(m *Manifest) { m.Apps[0].Module.Encoding = Raw }},
 		{`app hello: unknown interface "gpu"`, func(m *Manifest) { m.Apps[0].Interfaces[0] = "gpu" }},
 		{`app hello: interfaces: "kv" is there twice`, func(m *Manifest) { m.Apps[0].Interfaces = []Interface{KV, KV} }},

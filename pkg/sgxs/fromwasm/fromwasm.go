@@ -24,20 +24,17 @@ import (
 	"github.com/enclaveos/eos/pkg/wall"
 )
 
-// MaxModule is the largest module, as it runs.
-const MaxModule = 256 << 20
-
 // Open returns a module as it runs: stored, or what a zstd stream holds.
 func Open(stored []byte) ([]byte, error) {
 	code := stored
 	if payload.EncodingOf(stored) == manifest.Zstd {
 		var err error
-		if code, err = zstd.DecodeAtMost(stored, MaxModule); err != nil {
+		if code, err = zstd.DecodeAtMost(stored, manifest.MaxModule); err != nil {
 			return nil, err
 		}
 	}
-	if len(code) > MaxModule {
-		return nil, refuse("", "a module of %d bytes: at most %d", len(code), MaxModule)
+	if len(code) > manifest.MaxModule {
+		return nil, refuse("", "a module of %d bytes: at most %d", len(code), manifest.MaxModule)
 	}
 	return code, nil
 }

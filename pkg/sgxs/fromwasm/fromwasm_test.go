@@ -155,7 +155,7 @@ func TestPackRefuses(t *testing.T) {
 	if _, _, err := Pack(t.Context(), m, stored); err == nil || !strings.Contains(err.Error(), "app a: it starts with 320 KiB") {
 		t.Errorf("too little memory: %v", err)
 	}
-	if _, err := Open(compressed(t, make([]byte, MaxModule+1))); err == nil {
+	if _, err := Open(compressed(t, make([]byte, manifest.MaxModule+1))); err == nil {
 		t.Error("a bomb")
 	}
 }
