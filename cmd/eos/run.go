@@ -45,7 +45,10 @@ The image of a runtime (eos build --runtime, eos build app.wasm) serves attested
 TLS at --listen until Ctrl-C or SIGTERM; then it finishes what it does, writes its
 state and ends with status 0. What it is told at its first start stays with its
 state: the CA that signs its certificates, and who its operator is. Of the
-operator's token it gets the hash only.
+operator's token it gets the hash only. It has no arguments, so flags may follow
+its image.
+
+  eos run notes.sgxs --listen :8443 --host notes.example --state /srv/notes
 
 The SIGSTRUCT is APP.sig beside the image or, if there is none, a debug one made
 on the spot (dummy). --platform software runs it without SGX hardware: the same
@@ -67,10 +70,20 @@ if it cannot be started, and 130 after Ctrl-C.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if isRuntimeImage(args[0]) {
-				if len(args) > 1 {
-					return usagef("%s is a runtime, which takes no arguments: flags of eos run go before it", args[0])
+				// It takes no arguments, so what follows can only be more flags.
+				fl := cmd.Flags()
+				if err := fl.Parse(args[1:]); err != nil {
+					return flagError(cmd, err)
 				}
-			} else if err := refuseFlags(cmd, runtimeOnly, "this image: it is not that of a runtime"); err != nil {
+				if help, _ := fl.GetBool("help"); help {
+					return cmd.Help()
+				}
+				if fl.NArg() > 0 {
+					return usagef("%s is a runtime, which takes no arguments: %q is no flag", args[0], fl.Arg(0))
+				}
+				return runEnclave(u, args[0], nil, f)
+			}
+			if err := refuseFlags(cmd, runtimeOnly, "this image: it is not that of a runtime"); err != nil {
 				return err
 			}
 			return runEnclave(u, args[0], args[1:], f)
