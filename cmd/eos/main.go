@@ -58,7 +58,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 var verbs = []func(*ui) *cobra.Command{
 	buildCmd, appendCmd, signCmd, runCmd, testCmd,
 	verifyCmd, callCmd, statusCmd,
-	inspectCmd, diffCmd, keygenCmd, caCmd, doctorCmd,
+	inspectCmd, diffCmd, stateCmd, keygenCmd, caCmd, doctorCmd,
 	toolCmd, completionCmd, versionCmd,
 }
 
