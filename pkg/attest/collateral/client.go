@@ -9,7 +9,9 @@
 package collateral
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -94,6 +96,10 @@ type Request struct {
 	TEE   attest.TEE
 	FMSPC [6]byte
 	CA    CA
+	// Root is the SHA-256 of the public key (SPKI) that all of it must lead to; zero
+	// is any. Vendors may use the same FMSPC, and what leads to another key is of no
+	// use: it is not kept.
+	Root [32]byte
 }
 
 // CA is the CA of a PCK certificate.
@@ -105,9 +111,14 @@ const (
 	Processor CA = "processor"
 )
 
-// String is for example "sgx-00906ED50000-processor".
+// String is for example "sgx-00906ED50000-processor-a0af031289f5d5d4", with the
+// beginning of the root at the end.
 func (r Request) String() string {
-	return fmt.Sprintf("%s-%X-%s", strings.ToLower(r.TEE.String()), r.FMSPC[:], string(r.CA))
+	s := fmt.Sprintf("%s-%X-%s", strings.ToLower(r.TEE.String()), r.FMSPC[:], string(r.CA))
+	if r.Root != [32]byte{} {
+		s += fmt.Sprintf("-%x", r.Root[:8])
+	}
+	return s
 }
 
 // RequestFor reads from the PCK certificate in a quote which collateral is for it.
@@ -116,21 +127,32 @@ func RequestFor(q *attest.Quote) (Request, error) {
 	if q.CertType != attest.CertPCKChain {
 		return Request{}, fmt.Errorf("collateral: the quote has no PCK certificate chain (its certification data is of type %d)", q.CertType)
 	}
-	for b := q.CertData; ; {
-		var block *pem.Block
+	var leaf *x509.Certificate
+	var extension []byte
+	var root [32]byte
+	for b, block := q.CertData, (*pem.Block)(nil); ; {
 		if block, b = pem.Decode(b); block == nil {
-			return Request{}, errors.New("collateral: no PCK certificate in the quote")
+			break
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
 			return Request{}, fmt.Errorf("collateral: certificate in the quote: %w", err)
 		}
+		if bytes.Equal(cert.RawIssuer, cert.RawSubject) {
+			root = sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+		}
 		for _, x := range cert.Extensions {
 			if x.Id.Equal(attest.OIDSGXExtension) {
-				return requestOf(q.TEE, cert, x.Value)
+				leaf, extension = cert, x.Value
 			}
 		}
 	}
+	if leaf == nil {
+		return Request{}, errors.New("collateral: no PCK certificate in the quote")
+	}
+	r, err := requestOf(q.TEE, leaf, extension)
+	r.Root = root
+	return r, err
 }
 
 func requestOf(tee attest.TEE, cert *x509.Certificate, extension []byte) (Request, error) {

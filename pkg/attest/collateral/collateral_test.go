@@ -120,7 +120,7 @@ func TestFor(t *testing.T) {
 }
 
 // theRequest is that for the platform of attesttest.New.
-var theRequest = Request{attest.SGX, [6]byte{0xb0, 0xc0, 0x6f}, Platform}
+var theRequest = Request{TEE: attest.SGX, FMSPC: [6]byte{0xb0, 0xc0, 0x6f}, CA: Platform}
 
 func TestRootCRLElsewhere(t *testing.T) {
 	s := serve(t, attesttest.New(t).Mint().Collateral)
@@ -226,6 +226,35 @@ func TestNextEndpoint(t *testing.T) {
 				t.Errorf("ErrStale: %v", err)
 			}
 		})
+	}
+}
+
+// TestOtherRoot: what leads to another root than the quote's, such as that of another
+// machine's software platform, is not used and not kept.
+func TestOtherRoot(t *testing.T) {
+	mine, other := attesttest.New(t), attesttest.New(t)
+	e := mine.Mint()
+	r, err := RequestFor(parse(t, e.Quote))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hybrid := *e.Collateral // signed by the other, with the right root behind the signer
+	forged := other.Mint().Collateral
+	hybrid.TCBInfo, hybrid.TCBInfoChain = forged.TCBInfo, append(other.Vendor.TCBSigner.PEM(), mine.Vendor.Root.PEM()...)
+	cache := &Cache{t.TempDir()}
+	for what, c := range map[string]*attest.Collateral{"another root": forged, "verification failure": &hybrid} {
+		first, second := serve(t, c), serve(t, e.Collateral)
+		alone := client(first)
+		alone.Cache = cache
+		if _, err := alone.Get(t.Context(), r); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if names, _ := os.ReadDir(cache.Dir); len(names) != 0 {
+			t.Errorf("%s: kept as %v", what, names)
+		}
+		if got, err := client(first, second).Get(t.Context(), r); err != nil || !bytes.Equal(got.TCBInfo.Body, e.Collateral.TCBInfo.Body) {
+			t.Errorf("%s: the second is not used: %v", what, err)
+		}
 	}
 }
 
@@ -460,7 +489,7 @@ func TestCacheTrim(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	newest := Request{attest.TDX, theRequest.FMSPC, Platform}
+	newest := Request{TEE: attest.TDX, FMSPC: theRequest.FMSPC, CA: Platform}
 	if err := cache.Put(newest, got); err != nil {
 		t.Fatal(err)
 	}
@@ -548,6 +577,12 @@ func TestRequestFor(t *testing.T) {
 		if v.Name == "good/processor-ca" && r.CA != Processor {
 			t.Errorf("%s: %v, %v", v.Name, r, err)
 		}
+		if v.Name == "good/chain-in-collateral" {
+			if err == nil || !strings.Contains(err.Error(), "of type 3") {
+				t.Errorf("%s: %v", v.Name, err)
+			}
+			continue
+		}
 		if v.Step == "" && (err != nil || r.FMSPC != theRequest.FMSPC) {
 			t.Errorf("%s: %v, %v", v.Name, r, err)
 		}
@@ -563,14 +598,16 @@ func TestRealQuotes(t *testing.T) {
 	if dir == "" {
 		dir = filepath.Join("..", "..", "..", "..", "shared", "vectors")
 	}
+	real := make(map[string][]byte)
 	for name, want := range map[string]string{
-		"phala-sgx/sgx_quote": "sgx-00A067110000-processor", "phala-tdx/tdx_quote": "tdx-B0C06F000000-platform",
-		"mobilecoin/hw_quote.dat": "sgx-00906ED50000-processor", "fortanix-chain-order/quote_pck_cert_chain.bin": "sgx-00906EA10000-processor",
+		"phala-sgx/sgx_quote": "sgx-00A067110000-processor-a0af031289f5d5d4", "phala-tdx/tdx_quote": "tdx-B0C06F000000-platform-a0af031289f5d5d4",
+		"mobilecoin/hw_quote.dat": "sgx-00906ED50000-processor-a0af031289f5d5d4", "fortanix-chain-order/quote_pck_cert_chain.bin": "sgx-00906EA10000-processor-a0af031289f5d5d4",
 	} {
 		b, err := os.ReadFile(filepath.Join(dir, "quotes", name))
 		if err != nil {
 			t.Skipf("no real data to compare with (EOS_VECTORS): %v", err)
 		}
+		real[name] = b
 		if r, err := RequestFor(parse(t, b)); err != nil || r.String() != want {
 			t.Errorf("%s: %v, %v, want %s", name, r, err, want)
 		}
@@ -580,7 +617,10 @@ func TestRealQuotes(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &Client{}
-	r := Request{attest.SGX, [6]byte{0x00, 0xa0, 0x67, 0x11}, Processor}
+	r, err := RequestFor(parse(t, real["phala-sgx/sgx_quote"]))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := c.stale(got, r, time.Date(2025, 6, 24, 0, 0, 0, 0, time.UTC)); err != nil {
 		t.Error(err)
 	}
@@ -606,7 +646,7 @@ func FuzzRequestFor(f *testing.F) {
 		f.Add(parse(f, p.Mint().Quote).CertData)
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		if r, err := RequestFor(&attest.Quote{CertType: attest.CertPCKChain, CertData: in}); err == nil && len(r.String()) > len("sgx-000000000000-processor") {
+		if r, err := RequestFor(&attest.Quote{CertType: attest.CertPCKChain, CertData: in}); err == nil && len(r.String()) > len("sgx-000000000000-processor-0000000000000000") {
 			t.Errorf("%q", r)
 		}
 	})

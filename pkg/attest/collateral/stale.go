@@ -51,7 +51,7 @@ func documents(c *attest.Collateral, r Request) ([]document, error) {
 		doc   *attest.SignedJSON
 		chain []byte
 	}{{"TCB info", &c.TCBInfo, c.TCBInfoChain}, {"QE identity", &c.QEIdentity, c.QEIdentityChain}} {
-		certs, err := parseChain(d.chain)
+		certs, err := parseChain(d.chain, r)
 		if err != nil {
 			return nil, fmt.Errorf("chain of the %s: %w", d.name, err)
 		}
@@ -59,7 +59,7 @@ func documents(c *attest.Collateral, r Request) ([]document, error) {
 			return nil, fmt.Errorf("%s is not signed by the certificate that came with it: it is damaged", d.name)
 		}
 	}
-	pck, root, err := lists(c)
+	pck, root, err := lists(c, r)
 	if err != nil {
 		return nil, err
 	}
@@ -72,8 +72,8 @@ func documents(c *attest.Collateral, r Request) ([]document, error) {
 }
 
 // lists reads the two CRLs and checks their signatures.
-func lists(c *attest.Collateral) (pck, root *x509.RevocationList, err error) {
-	certs, err := parseChain(c.PCKCRLChain)
+func lists(c *attest.Collateral, r Request) (pck, root *x509.RevocationList, err error) {
+	certs, err := parseChain(c.PCKCRLChain, r)
 	if err != nil {
 		return nil, nil, fmt.Errorf("chain of the CRL: %w", err)
 	}
@@ -95,7 +95,8 @@ func lists(c *attest.Collateral) (pck, root *x509.RevocationList, err error) {
 // maxCerts bounds a chain; Intel's have two.
 const maxCerts = 8
 
-func parseChain(b []byte) (certs []*x509.Certificate, err error) {
+// parseChain reads a chain whose first certificate is by its last, the root.
+func parseChain(b []byte, r Request) (certs []*x509.Certificate, err error) {
 	for len(bytes.TrimSpace(b)) > 0 && len(certs) < maxCerts {
 		block, rest := pem.Decode(b)
 		if block == nil || block.Type != "CERTIFICATE" {
@@ -110,7 +111,11 @@ func parseChain(b []byte) (certs []*x509.Certificate, err error) {
 	if len(certs) < 2 {
 		return nil, fmt.Errorf("%d certificates, want 2", len(certs))
 	}
-	return certs, nil
+	root := certs[len(certs)-1]
+	if key := sha256.Sum256(root.RawSubjectPublicKeyInfo); r.Root != [32]byte{} && key != r.Root {
+		return nil, fmt.Errorf("it ends in another root, of key SHA-256 %x, than the quote's, %x", key, r.Root)
+	}
+	return certs, certs[0].CheckSignatureFrom(root)
 }
 
 func signed(d *attest.SignedJSON, by *x509.Certificate) bool {
