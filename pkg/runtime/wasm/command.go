@@ -131,10 +131,10 @@ func parseOutput(b []byte) *Response {
 	rest := b
 	h := http.Header{}
 	status := http.StatusOK
-	for {
+	for n := 0; ; n++ {
 		line, more, ok := bytes.Cut(rest, []byte("\n"))
 		line = bytes.TrimSuffix(line, []byte("\r"))
-		if !ok || len(line) == 0 && len(h) == 0 && status == http.StatusOK {
+		if !ok || len(line) == 0 && n == 0 {
 			break
 		}
 		if len(line) == 0 {

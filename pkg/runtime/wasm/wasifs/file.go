@@ -51,8 +51,8 @@ func (f *FS) truncate(n *node, size int64) sys.Errno {
 		f.total += size - old
 		n.rec.size = size
 		n.touch()
-		// The record first: a crash must not leave a size with holes that were data.
-		if f.flush(n) != nil || f.remove(keys) != nil {
+		// The record last: blocks behind the end would be there again when the file grows.
+		if f.remove(keys) != nil || f.flush(n) != nil {
 			return sys.EIO
 		}
 		return 0
