@@ -46,6 +46,7 @@ var goPatches = []patch{
 	// The scheduler's monitor looks every 20 µs whether a system call takes long. A
 	// sleep is an OCALL and two changes of threads, and few calls here wait.
 	{"runtime", "proc.go", regexp.MustCompile(`(\n\t\tif idle == 0 \{ // start with 20us sleep\.\.\.\n\t\t\tdelay = )20\n`), "${1}200\n", 1},
+	{"runtime", "proc.go", regexp.MustCompile(`(\n\t\t\t\tif syscallWake \{\n\t\t\t\t\tidle = 0\n\t\t\t\t\tdelay = )20\n`), "${1}200\n", 1},
 	// Tables for 48 bits of addresses cost 33 MiB.
 	{"runtime", "malloc.go", regexp.MustCompile(`(\n\theapAddrBits\s*=\s*\(_64bit\*[^\n]*?\)\)\*)48(\s*\+)`), fmt.Sprintf("${1}%d${2}", heapBits), 1},
 	{"runtime", "malloc.go", regexp.MustCompile(`(\n\tarenaBaseOffset\s*=\s*)0xffff800000000000(\*goarch\.IsAmd64)`), fmt.Sprintf("${1}%#x${2}", uint64(wall.Base)), 1},
