@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/enclaveos/eos/pkg/attest"
 	"github.com/enclaveos/eos/pkg/attest/issue"
 	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/keyfile"
 	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/microcode"
@@ -178,7 +179,29 @@ func openKeys(dir string, dev *microcode.Device, now time.Time) (*keys, error) {
 		return nil, fmt.Errorf("%s: %w; restore it from a backup, or move it and %s away to begin with a new root "+
 			"(which nobody trusts yet)", path, err, RootFile)
 	}
+	if err := k.checkDevice(dev); err != nil {
+		return nil, fmt.Errorf("%s: %w; move it and %s away to begin with a new root", path, err, RootFile)
+	}
 	return k, makeRootFile(dir, k)
+}
+
+// checkDevice refuses a PCK certificate for a device of another CPUSVN: its TCB
+// would not be that of the machine.
+func (k *keys) checkDevice(dev *microcode.Device) error {
+	for _, x := range k.pck.Cert.Extensions {
+		if !x.Id.Equal(attest.OIDSGXExtension) {
+			continue
+		}
+		e, err := attest.ParsePCKExtensions(x.Value)
+		if err != nil {
+			return err
+		}
+		if e.CPUSVN != dev.CPUSVN() {
+			return fmt.Errorf("its PCK certificate is for CPUSVN %x, the device has %x", e.CPUSVN, dev.CPUSVN())
+		}
+		return nil
+	}
+	return errors.New("its PCK certificate has no SGX extension")
 }
 
 func makeKeys(path string, dev *microcode.Device, now time.Time) error {

@@ -2,6 +2,7 @@ package quoting
 
 import (
 	"bytes"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/enclaveos/eos/pkg/attest/issue"
 	"github.com/enclaveos/eos/pkg/channel/wire"
 	"github.com/enclaveos/eos/pkg/runner/platform"
 	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/microcode"
@@ -202,6 +204,28 @@ func TestFilesRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, c.what)
 		}
 	}
+	// The keys of a device with another CPUSVN, and a hierarchy without a device.
+	k, err := parseKeys(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, x := range map[string][]pkix.Extension{"is for CPUSVN 07": {extension(t, [16]byte{7})}, "no SGX extension": nil} {
+		c := *k
+		if c.pck, err = issue.Issue(k.ca, issue.Template{Subject: issue.Name{CommonName: "SGX PCK Certificate"}, Extensions: x}, k.pck.Key); err != nil {
+			t.Fatal(err)
+		}
+		b, err := c.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, KeysFile), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(dir, testDevice()); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%v, want %q", err, what)
+		}
+	}
 	if err := os.Chmod(filepath.Join(source, KeysFile), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -217,6 +241,14 @@ func TestFilesRefused(t *testing.T) {
 	if _, err := Open("", testDevice()); err == nil {
 		t.Error("no directory is accepted")
 	}
+}
+
+func extension(t *testing.T, cpuSVN [16]byte) pkix.Extension {
+	x, err := (&issue.PCKExtensions{CPUSVN: cpuSVN}).Extension()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
 }
 
 // TestKeysPrefix: no proper prefix of the file parses, and what parses is written
