@@ -449,6 +449,35 @@ func TestNoOldLeafAfterChange(t *testing.T) {
 	})
 }
 
+// Who waits for a leaf whose claims change before it is made gets the next one.
+func TestChangeWhileWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, err := ratls.NewAttester(ratls.AttesterConfig{Quoter: w.quoter, CA: w.ca})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slow := func(context.Context) error { time.Sleep(3 * time.Second); return nil }
+		w.quoter.before.Store(&slow)
+		var all sync.WaitGroup
+		for i := range byte(3) {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Second)
+				s := platformSubject()
+				s.Extensions[0].Value = bytes.Repeat([]byte{i + 1}, 32)
+				if err := a.SetSubjects(t.Context(), s); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(500 * time.Millisecond)
+		if leaf := leafFor(t, a, "localhost"); valueOf(leaf, "1.3.6.1.4.1.65230.1.1")[0] != 3 {
+			t.Errorf("it got leaf %d", valueOf(leaf, "1.3.6.1.4.1.65230.1.1")[0])
+		}
+		all.Wait()
+	})
+}
+
 func TestRotation(t *testing.T) {
 	w := newWorld(t)
 	a := w.attester(t, nil)
@@ -626,9 +655,8 @@ func TestClientRefusals(t *testing.T) {
 	}
 	transport := w.client(t, nil).Transport()
 	for _, url := range []string{"http://" + addr, "ftp://" + addr} {
-		if resp, err := transport.RoundTrip(get(t, url)); err == nil {
-			resp.Body.Close()
-			t.Errorf("%s was got", url)
+		if resp, err := transport.RoundTrip(get(t, url)); err == nil || !strings.Contains(err.Error(), "only https") {
+			t.Errorf("%s: %v %v", url, resp, err)
 		}
 	}
 }

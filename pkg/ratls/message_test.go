@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -130,6 +131,24 @@ func FuzzParseQuoteTime(f *testing.F) {
 			t.Errorf("%q is %v", s, at)
 		}
 	})
+}
+
+func TestCheckState(t *testing.T) {
+	good := tls.ConnectionState{Version: tls.VersionTLS13, PeerCertificates: []*x509.Certificate{{}}}
+	if err := checkState(&good); err != nil {
+		t.Error(err)
+	}
+	for name, change := range map[string]func(*tls.ConnectionState){
+		"TLS 1.2":        func(s *tls.ConnectionState) { s.Version = tls.VersionTLS12 },
+		"resumed":        func(s *tls.ConnectionState) { s.DidResume = true },
+		"no certificate": func(s *tls.ConnectionState) { s.PeerCertificates = nil },
+	} {
+		s := good
+		change(&s)
+		if checkState(&s) == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
 }
 
 func TestBucket(t *testing.T) {

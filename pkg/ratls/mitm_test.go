@@ -1,6 +1,7 @@
 package ratls_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -428,6 +429,46 @@ func TestRudeServers(t *testing.T) {
 			_, err = w.client(t, nil).Dial(t.Context(), "tcp", l.Addr().String())
 			wantStep(t, err, ratls.StepSession)
 		})
+	}
+}
+
+// A good answer with another one behind it, which nobody has asked for yet: it would be
+// taken for the answer to the first request.
+func TestAnswerInAdvance(t *testing.T) {
+	w := newWorld(t)
+	own := w.forged(t, enclaveName, nil)
+	for _, extra := range []string{"", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"} {
+		l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{own}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			r, err := http.ReadRequest(bufio.NewReader(c))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			state := c.(*tls.Conn).ConnectionState()
+			rec := &recorder{header: http.Header{}}
+			w.answerChallenge(t, rec, r, &state, own.Leaf, toClient, enclaveName)
+			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s%s", rec.body.Len(), rec.body.String(), extra)
+			io.Copy(io.Discard, c)
+		}()
+		conn, err := w.client(t, nil).Dial(t.Context(), "tcp", l.Addr().String())
+		if extra != "" {
+			wantStep(t, err, ratls.StepSession)
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/enclaveos/eos/pkg/ratls"
 	"github.com/enclaveos/eos/pkg/ratls/ratlstest"
@@ -231,6 +233,23 @@ func TestPresentWire(t *testing.T) {
 		context = p.challenge()
 		if status := p.present(context, p.quote(context, toServer, spki(p))); status != 204 {
 			t.Errorf("a new challenge: %d", status)
+		}
+	})
+	t.Run("a challenge is good for two minutes", func(t *testing.T) {
+		var later atomic.Int64
+		trust := w.Trust(clientName)
+		addr := serve(t, w.attester(t, func(c *ratls.AttesterConfig) {
+			c.Clients = &trust
+			c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		}))
+		for after, status := range map[time.Duration]int{110 * time.Second: 204, 121 * time.Second: 403} {
+			later.Store(0)
+			p := w.presenter(t, addr)
+			context := p.challenge()
+			later.Store(int64(after))
+			if got := p.present(context, p.quote(context, toServer, spki(p))); got != status {
+				t.Errorf("after %v: %d, want %d", after, got, status)
+			}
 		}
 	})
 	t.Run("three tries in all", func(t *testing.T) {
