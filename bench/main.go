@@ -46,6 +46,9 @@ const rounds = 5
 const line = "%-40s %-33s %-50s %-6s %s\n"
 
 func main() {
+	if isPlain() {
+		return
+	}
 	testing.Init()
 	benchtime := flag.String("time", "200ms", "how long each side runs in each round")
 	flag.Parse()
@@ -90,7 +93,7 @@ func wanted(name string) bool {
 
 // rows puts the page together; dir is for its files.
 func rows(dir string) []row {
-	return slices.Concat(imageRows(dir), signRows(), enterRows(), usercallRows(dir), goRows(dir), attestRows(), storeRows(dir), runtimeRows(dir))
+	return slices.Concat(imageRows(dir), signRows(), enterRows(), usercallRows(dir), goRows(dir), attestRows(), storeRows(dir), runtimeRows(dir), appRows(dir))
 }
 
 // compare runs both sides in turn. The ratio is ours/baseline of rates, and of
