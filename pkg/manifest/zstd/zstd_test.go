@@ -8,9 +8,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-func compress(t testing.TB, b []byte, o ...zstd.EOption) []byte {
+func compress(t testing.TB, b []byte) []byte {
 	t.Helper()
-	e, err := zstd.NewWriter(nil, o...)
+	e, err := zstd.NewWriter(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,14 +36,29 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-func TestBombs(t *testing.T) {
-	zeros := make([]byte, 64<<20)
-	small := compress(t, zeros)
-	if _, err := Decode(small, 1<<20); err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes") {
-		t.Errorf("64 MiB in %d bytes: %v", len(small), err)
+// bomb is a frame with that window descriptor and blocks of 128 KiB of zeros, four
+// bytes each.
+func bomb(window byte, blocks int) []byte {
+	b := append([]byte("\x28\xb5\x2f\xfd\x00"), window)
+	for i := range blocks {
+		head := uint32(128<<10)<<3 | 1<<1 // of the kind "run of one byte"
+		if i == blocks-1 {
+			head |= 1
+		}
+		b = append(b, byte(head), byte(head>>8), byte(head>>16), 0)
 	}
-	wide := compress(t, zeros, zstd.WithWindowSize(16<<20), zstd.WithSingleSegment(false))
-	if _, err := Decode(wide, 64<<20); err == nil || !strings.Contains(err.Error(), "window of more than 8 MiB") {
+	return b
+}
+
+func TestBombs(t *testing.T) {
+	const eight, sixteen = 13 << 3, 14 << 3 // window of 8 and 16 MiB
+	if out, err := Decode(bomb(eight, 8), 1<<20); err != nil || len(out) != 1<<20 {
+		t.Fatalf("the frame is none: %v", err)
+	}
+	if _, err := Decode(bomb(eight, 100), 1<<20); err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes") {
+		t.Errorf("too many bytes: %v", err)
+	}
+	if _, err := Decode(bomb(sixteen, 8), 1<<20); err == nil || !strings.Contains(err.Error(), "window of more than 8 MiB") {
 		t.Errorf("a window of 16 MiB: %v", err)
 	}
 }
