@@ -174,7 +174,7 @@ func (s *Store) change(ctx context.Context, log *logRecord, f *flight) error {
 		if o.delete {
 			s.tree.remove(o.key)
 		} else {
-			s.tree.put(o.key, entry{version{o.seq, s.session}, o.size})
+			s.tree.put(o.key, entry{version: version{o.seq, s.session}, size: o.size})
 		}
 	}
 	s.flight = f
@@ -203,6 +203,22 @@ func (s *Store) evict() {
 		s.tree.evict(s.o.CacheSize - s.o.CacheSize/8)
 	}
 }
+
+// keepValue keeps a value in memory, where the host has not to be asked for it. Nobody
+// waits for that: if the index is in use, the next reader may do it.
+func (s *Store) keepValue(key string, v version, value []byte) {
+	if len(value) > maxKept || s.o.ValueCache < 0 || !s.mu.TryLock() {
+		return
+	}
+	defer s.mu.Unlock()
+	s.tree.keep(key, v, value)
+	if s.tree.values > s.o.ValueCache {
+		s.tree.forgetSome(s.o.ValueCache - s.o.ValueCache/8)
+	}
+}
+
+// maxKept is the largest value that is kept in memory, in bytes.
+const maxKept = 16 << 10
 
 // keep does what is due after a commit.
 func (s *Store) keep() {

@@ -50,6 +50,7 @@
 // # Memory
 //
 // The index takes Options.CacheSize at most (32 MiB unless told otherwise: about 300 000
-// keys of 24 bytes), besides the nodes that one commit changes. Each call holds a copy
+// keys of 24 bytes), besides the nodes that one commit changes, and values that were read
+// take Options.ValueCache (16 MiB); these are read again without the host. Each call holds a copy
 // of the values that it writes or reads; a scan holds 256 KiB, or one larger value.
 package kvstore

@@ -87,8 +87,11 @@ func (h *host) Call(ctx context.Context, m wire.Method, payload []byte) ([]byte,
 	return reply, nil
 }
 
+// uncached makes that values are read from the host each time.
+var uncached = kvstore.Options{ValueCache: -1}
+
 // small makes that nodes are read from the host all the time.
-var small = kvstore.Options{CacheSize: 8000, RootInterval: time.Hour}
+var small = kvstore.Options{CacheSize: 8000, ValueCache: -1, RootInterval: time.Hour}
 
 // told reports whether an error says that it is the host who is wrong.
 func told(err error) bool {
@@ -266,7 +269,7 @@ func TestHostileRecords(t *testing.T) {
 	if err := kvstore.Create(ctx, b, master); err != nil {
 		t.Fatal(err)
 	}
-	s, err := kvstore.Open(ctx, b, master, kvstore.Options{})
+	s, err := kvstore.Open(ctx, b, master, uncached)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,7 +384,7 @@ func TestHostileWrites(t *testing.T) {
 	h.drop = nil
 	h.mu.Unlock()
 	var rollback *kvstore.RollbackError
-	if _, err := kvstore.Open(ctx, b, master, kvstore.Options{}); !errors.As(err, &rollback) {
+	if _, err := kvstore.Open(ctx, b, master, uncached); !errors.As(err, &rollback) {
 		t.Errorf("opens without what was acknowledged: %v", err)
 	}
 }
@@ -391,7 +394,7 @@ func TestHostileDelay(t *testing.T) {
 	for _, method := range []wire.Method{kvwire.Get, kvwire.MultiGet, kvwire.WriteBatch} {
 		h := newHost(t)
 		want := fill(t, h)
-		s, err := kvstore.Open(t.Context(), kvstore.Remote(h), master, kvstore.Options{})
+		s, err := kvstore.Open(t.Context(), kvstore.Remote(h), master, uncached)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -533,7 +536,7 @@ func TestHostileChannel(t *testing.T) {
 			return [][]byte{wire.AppendResponse(nil, a)}
 		})
 		c := rpc.New(p)
-		s, err := kvstore.Open(t.Context(), kvstore.Remote(c), master, kvstore.Options{})
+		s, err := kvstore.Open(t.Context(), kvstore.Remote(c), master, uncached)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -574,7 +577,7 @@ func TestHostileChannel(t *testing.T) {
 		held = nil
 		return answers
 	})
-	s, err := kvstore.Open(t.Context(), kvstore.Remote(rpc.New(p)), master, kvstore.Options{})
+	s, err := kvstore.Open(t.Context(), kvstore.Remote(rpc.New(p)), master, uncached)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,8 @@ func nodeAAD(r ref) []byte {
 // entry is what the index knows of a key.
 type entry struct {
 	version version
-	size    uint32 // of the value
+	size    uint32  // of the value
+	value   *[]byte // if it is in memory; not to be written to
 }
 
 // node is a node of the index: a leaf has keys and entries; an inner node has kids,
@@ -50,7 +51,7 @@ const (
 
 // Memory that an element takes beside its key.
 const (
-	entryMemory = 16 + 24 // string header, entry
+	entryMemory = 16 + 32 // string header, entry
 	kidMemory   = 16 + 24
 	nodeMemory  = 128
 )
@@ -186,7 +187,7 @@ func parseNode(b []byte) (*node, error) {
 	case 0:
 		for range c.count(5) {
 			n.keys = append(n.keys, key())
-			n.entries = append(n.entries, entry{version{session: session(), seq: c.uvarint()}, c.size()})
+			n.entries = append(n.entries, entry{version: version{session: session(), seq: c.uvarint()}, size: c.size()})
 		}
 	case 1:
 		n.kids = []kid{}

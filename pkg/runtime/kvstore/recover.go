@@ -135,7 +135,7 @@ func (s *Store) replayCommit(ctx context.Context, seq uint64, record []byte, cha
 			s.tree.remove(o.key)
 			continue
 		}
-		s.tree.put(o.key, entry{version{o.seq, r.session}, o.size})
+		s.tree.put(o.key, entry{version: version{o.seq, r.session}, size: o.size})
 		if o.seq > s.next.Load() {
 			s.next.Store(o.seq)
 		}

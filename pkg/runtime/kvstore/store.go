@@ -62,6 +62,8 @@ type Options struct {
 	// CacheSize bounds the index's part in memory, in bytes; 0 is 32 MiB. Half of
 	// it may be changes that no checkpoint has yet.
 	CacheSize int
+	// ValueCache bounds the values in memory, in bytes; 0 is 16 MiB, and less is none.
+	ValueCache int
 	// RootInterval is how often, at most, the sealed root is written while there are
 	// commits; 0 is one second.
 	RootInterval time.Duration
@@ -69,6 +71,7 @@ type Options struct {
 
 const (
 	defaultCache        = 32 << 20
+	defaultValueCache   = 16 << 20
 	defaultRootInterval = time.Second
 
 	// maxLag bounds the commits that the sealed root does not have. Time is the
@@ -201,6 +204,9 @@ func newStore(b Backend, master [KeySize]byte, o Options) *Store {
 	if o.CacheSize == 0 {
 		o.CacheSize = defaultCache
 	}
+	if o.ValueCache == 0 {
+		o.ValueCache = defaultValueCache
+	}
 	if o.RootInterval == 0 {
 		o.RootInterval = defaultRootInterval
 	}
@@ -289,7 +295,7 @@ type Stats struct {
 	Keys    uint64
 	Commit  uint64 // number of the last commit
 	Root    uint64 // commit that the sealed root has
-	Memory  int    // that the index takes, about, in bytes
+	Memory  int    // that index and values take, about, in bytes
 	Failure error  // why there are no writes any more, or nil
 }
 
@@ -297,5 +303,5 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return Stats{s.tree.keys, s.commit, s.rootSeq.Load(), s.tree.memory, s.failure}
+	return Stats{s.tree.keys, s.commit, s.rootSeq.Load(), s.tree.memory + s.tree.values, s.failure}
 }

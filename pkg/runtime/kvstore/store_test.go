@@ -199,7 +199,7 @@ func TestModel(t *testing.T) {
 	for seed := range uint64(4) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		b := NewMemory()
-		o := Options{CacheSize: 20_000, RootInterval: time.Hour}
+		o := Options{CacheSize: 20_000, ValueCache: 5000, RootInterval: time.Hour}
 		life := &mortal{Backend: b}
 		s := open(t, life, o)
 		tables := []string{"a", "b", "long name of a table"}
@@ -283,13 +283,18 @@ func checkTree(t testing.TB, s *Store) {
 	t.Helper()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	memory, dirty := 0, 0
+	memory, dirty, values := 0, 0, 0
 	var walk func(n *node, from, to string)
 	walk = func(n *node, from, to string) {
 		if n.size != n.measure() {
 			t.Fatalf("a node of %d bytes is said to have %d", n.measure(), n.size)
 		}
 		memory += n.size
+		for _, e := range n.entries {
+			if e.value != nil {
+				values += len(*e.value) + valueMemory
+			}
+		}
 		if n.ref == (ref{}) {
 			dirty += n.size
 		}
@@ -321,6 +326,9 @@ func checkTree(t testing.TB, s *Store) {
 	walk(s.tree.root, "", "")
 	if memory != s.tree.memory || dirty != s.tree.dirty && !s.pinned {
 		t.Fatalf("%d bytes, %d dirty; counted %d, %d", s.tree.memory, s.tree.dirty, memory, dirty)
+	}
+	if values != s.tree.values || values > 2*s.o.ValueCache {
+		t.Fatalf("%d bytes of values in memory; counted %d, at most %d", s.tree.values, values, s.o.ValueCache)
 	}
 	if limit := 2*s.o.CacheSize + 100_000; memory > limit {
 		t.Fatalf("%d bytes of the index in memory, more than %d", memory, limit)

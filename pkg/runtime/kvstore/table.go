@@ -120,10 +120,11 @@ func (t *Table) Get(ctx context.Context, key []byte) ([]byte, error) {
 	if err := checkKey(key); err != nil {
 		return nil, err
 	}
-	return t.get(ctx, t.indexKey(key), t.keys.name(key))
+	return t.get(ctx, key)
 }
 
-func (t *Table) get(ctx context.Context, key string, name [nameSize]byte) ([]byte, error) {
+func (t *Table) get(ctx context.Context, plain []byte) ([]byte, error) {
+	key := t.indexKey(plain)
 	for {
 		e, f, err := t.s.look(ctx, key)
 		if err != nil {
@@ -132,11 +133,16 @@ func (t *Table) get(ctx context.Context, key string, name [nameSize]byte) ([]byt
 		if f != nil {
 			return t.s.await(ctx, f, key)
 		}
+		if e.value != nil {
+			return append(make([]byte, 0, len(*e.value)), *e.value...), nil
+		}
+		name := t.keys.name(plain)
 		record, err := t.s.backend.Get(ctx, append([]byte{kindValue}, name[:]...))
 		why := "missing"
 		if err == nil {
 			var value []byte
 			if value, why = t.keys.openValue(t.name, name, e.version, e.size, record); why == "" {
+				t.s.keepValue(key, e.version, value)
 				return value, nil
 			}
 		} else if !errors.Is(err, ErrAbsent) {
@@ -187,7 +193,7 @@ func (s *Store) still(key string, e entry) bool {
 		return false
 	}
 	now, found, m := s.tree.find(key)
-	return m == nil && found && now == e
+	return m == nil && found && now.version == e.version
 }
 
 // await waits for a commit and returns the value that it gives to a key. The record is
@@ -240,23 +246,35 @@ type found struct {
 func (t *Table) Scan(ctx context.Context, prefix []byte, f func(key, value []byte) error) error {
 	return t.pages(ctx, prefix, func(page []found) error {
 		names := make([][nameSize]byte, len(page))
-		keys := make([][]byte, len(page))
+		var keys [][]byte // of values that are not in memory
 		for i, p := range page {
-			names[i] = t.keys.name([]byte(p.key))
-			keys[i] = append([]byte{kindValue}, names[i][:]...)
+			if p.value == nil {
+				names[i] = t.keys.name([]byte(p.key))
+				keys = append(keys, append([]byte{kindValue}, names[i][:]...))
+			}
 		}
-		records, err := t.s.backend.MultiGet(ctx, keys)
-		if err != nil {
-			return err
+		var records [][]byte
+		if len(keys) > 0 {
+			var err error
+			if records, err = t.s.backend.MultiGet(ctx, keys); err != nil {
+				return err
+			}
 		}
-		if len(records) != len(page) {
-			return &IntegrityError{"an answer", fmt.Sprintf("%d values for %d keys", len(records), len(page))}
+		if len(records) != len(keys) {
+			return &IntegrityError{"an answer", fmt.Sprintf("%d values for %d keys", len(records), len(keys))}
 		}
 		for i, p := range page {
-			value, why := t.keys.openValue(t.name, names[i], p.version, p.size, records[i])
+			value, why := []byte(nil), ""
+			if p.value != nil {
+				value = append(make([]byte, 0, len(*p.value)), *p.value...)
+			} else {
+				value, why = t.keys.openValue(t.name, names[i], p.version, p.size, records[0])
+				records = records[1:]
+			}
 			if why != "" {
 				// Written meanwhile, or wrong: Get tells.
-				value, err = t.get(ctx, t.prefix+p.key, names[i])
+				var err error
+				value, err = t.get(ctx, []byte(p.key))
 				if errors.Is(err, ErrNotFound) {
 					continue
 				}

@@ -9,6 +9,7 @@ type tree struct {
 	root    *node
 	keys    uint64
 	memory  int   // of all nodes in memory, about, in bytes
+	values  int   // of values in memory, not counted in it
 	dirty   int   // of the dirty ones
 	garbage []ref // records of which the next checkpoint has no need
 }
@@ -45,6 +46,58 @@ func (t *tree) find(key string) (e entry, found bool, m *miss) {
 		return entry{}, false, nil
 	}
 	return n.entries[i], true, nil
+}
+
+// valueMemory is what a value in memory takes beside its bytes.
+const valueMemory = 48
+
+// keep keeps a copy of the value of a key in memory, if that is its newest version and its leaf is
+// in memory.
+func (t *tree) keep(key string, v version, value []byte) {
+	n := t.root
+	for !n.leaf() {
+		if n = n.kids[n.child(key)].n; n == nil {
+			return
+		}
+	}
+	i, found := slices.BinarySearch(n.keys, key)
+	if found && n.entries[i].version == v && n.entries[i].value == nil {
+		kept := append(make([]byte, 0, len(value)), value...)
+		n.entries[i].value = &kept
+		t.values += len(value) + valueMemory
+	}
+}
+
+// forget is the inverse of keep.
+func (t *tree) forget(e *entry) {
+	if e.value != nil {
+		t.values -= len(*e.value) + valueMemory
+		e.value = nil
+	}
+}
+
+// forgetSome forgets values until limit is kept, but those of leaves that were used since
+// the last time.
+func (t *tree) forgetSome(limit int) { t.forgetBelow(t.root, limit) }
+
+func (t *tree) forgetBelow(n *node, limit int) {
+	for _, k := range n.kids {
+		if t.values <= limit {
+			return
+		}
+		if k.n != nil {
+			t.forgetBelow(k.n, limit)
+		}
+	}
+	if n.leaf() && !n.used.Swap(false) {
+		t.forgetAll(n)
+	}
+}
+
+func (t *tree) forgetAll(n *node) {
+	for i := range n.entries {
+		t.forget(&n.entries[i])
+	}
 }
 
 // install puts a node that was loaded for a miss where it belongs, unless that place
@@ -109,6 +162,7 @@ func (t *tree) putBelow(n *node, key string, e entry) (*node, string) {
 	if n.leaf() {
 		i, found := slices.BinarySearch(n.keys, key)
 		if found {
+			t.forget(&n.entries[i])
 			n.entries[i] = e
 			t.touch(n, 0)
 			return nil, ""
@@ -189,6 +243,7 @@ func (t *tree) removeBelow(n *node, key string) bool {
 			return false
 		}
 		t.keys--
+		t.forget(&n.entries[i])
 		n.keys = slices.Delete(n.keys, i, i+1)
 		n.entries = slices.Delete(n.entries, i, i+1)
 		t.touch(n, -len(key)-entryMemory)
@@ -294,6 +349,7 @@ func (t *tree) evictBelow(n *node, limit int) {
 		}
 		t.evictBelow(k.n, limit)
 		if k.n.ref != (ref{}) && !k.n.used.Swap(false) && !slices.ContainsFunc(k.n.kids, func(k kid) bool { return k.n != nil }) {
+			t.forgetAll(k.n)
 			t.memory -= k.n.size
 			k.n.gone = true
 			*k = kid{ref: k.n.ref}
