@@ -262,10 +262,13 @@ func TestKeysPrefix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for n := range b {
+	for n := 0; n < len(b); n += 1 + len(b)/500 {
 		if _, err := parseKeys(b[:n]); err == nil {
 			t.Errorf("the first %d of %d bytes parse", n, len(b))
 		}
+	}
+	if _, err := parseKeys(b[:len(b)-1]); err == nil {
+		t.Error("all but the last byte parse")
 	}
 	again, err := parseKeys(b)
 	if err != nil {
