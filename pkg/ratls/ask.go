@@ -51,7 +51,7 @@ func (c *Client) askSession(ctx context.Context, t *tls.Conn, host string, evide
 	if evidence != nil && !sameEnclave(evidence, result) {
 		return result, &attest.Error{
 			Step: StepBinding, What: "the enclave in the certificate and the one in the session are different ones",
-			Want: evidence.Quote.Report.MREnclave.String(), Got: result.Quote.Report.MREnclave.String(),
+			Want: measurement(evidence), Got: measurement(result),
 		}
 	}
 	if resp.ClientEvidence == clientEvidenceRequired {
@@ -60,6 +60,14 @@ func (c *Client) askSession(ctx context.Context, t *tls.Conn, host string, evide
 		}
 	}
 	return result, nil
+}
+
+// measurement is the text of a verified quote's measurement.
+func measurement(r *attest.Result) string {
+	if r.Quote.TD != nil {
+		return fmt.Sprintf("MRTD %x", r.Quote.TD.MRTD)
+	}
+	return "MRENCLAVE " + r.Quote.Report.MREnclave.String()
 }
 
 // sameEnclave reports whether two verified quotes are of one enclave, or TD.

@@ -38,18 +38,19 @@ func (a *Attester) newTLSConfigs() tlsConfigs {
 }
 
 // choose finds the configuration for the protocols that a client offers. Whoever offers
-// the marker gets HTTP/1.1 if that is offered as well.
+// the marker gets HTTP/1.1 if that is offered as well. Whoever offers nothing that is
+// spoken here is let in without a choice, and gets HTTP/1.1, as from Enclave OS.
 func (t *tlsConfigs) choose(protos []string) *tls.Config {
-	if !slices.Contains(protos, gatewayMarker) {
-		return t.all
-	}
-	switch {
-	case slices.Contains(protos, "http/1.1"):
+	h1, h2 := slices.Contains(protos, "http/1.1"), slices.Contains(protos, "h2")
+	switch marked := slices.Contains(protos, gatewayMarker); {
+	case !h1 && !h2:
+		return t.none
+	case h1 && (marked || !h2):
 		return t.http1
-	case slices.Contains(protos, "h2"):
+	case !h1:
 		return t.http2
 	}
-	return t.none
+	return t.all
 }
 
 // serverConn is what lies below the tls.Conn of a server. It remembers what belongs to

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/enclaveos/eos/pkg/attest"
+	"github.com/enclaveos/eos/pkg/sgx"
 )
 
 // A message comes back as it went.
@@ -148,6 +149,29 @@ func TestCheckState(t *testing.T) {
 		if checkState(&s) == nil {
 			t.Errorf("%s was taken", name)
 		}
+	}
+}
+
+// Evidence of different kinds is never the same enclave's, and can be told.
+func TestSameEnclave(t *testing.T) {
+	sgxResult := func(mr byte) *attest.Result {
+		return &attest.Result{Quote: &attest.Quote{Report: &sgx.ReportBody{MREnclave: sgx.Measurement{mr}}}}
+	}
+	tdx := func(mr byte) *attest.Result {
+		return &attest.Result{Quote: &attest.Quote{TEE: attest.TDX, TD: &attest.TDReport{MRTD: [48]byte{mr}}}}
+	}
+	all := []*attest.Result{sgxResult(1), sgxResult(2), tdx(1), tdx(2)}
+	seen := make(map[string]bool)
+	for i, a := range all {
+		seen[measurement(a)] = true
+		for j, b := range all {
+			if sameEnclave(a, b) != (i == j) {
+				t.Errorf("%s and %s: %v", measurement(a), measurement(b), sameEnclave(a, b))
+			}
+		}
+	}
+	if len(seen) != len(all) {
+		t.Errorf("texts %v", seen)
 	}
 }
 

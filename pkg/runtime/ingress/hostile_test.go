@@ -169,6 +169,31 @@ func TestSlowClients(t *testing.T) {
 	works(t, s)
 }
 
+// Each timeout by itself: the others are far away.
+func TestEachTimeout(t *testing.T) {
+	const short = 200 * time.Millisecond
+	for _, c := range []struct {
+		name string
+		set  func(*ingress.Options)
+		send string
+	}{
+		{"header", func(o *ingress.Options) { o.ReadHeaderTimeout = short }, "GET / HTTP/1.1\r\nHost: x\r\n"},
+		{"body", func(o *ingress.Options) { o.ReadTimeout = short }, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"},
+		{"idle", func(o *ingress.Options) { o.IdleTimeout = short }, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := start(t, func(s *setup) {
+				o := &s.ingress
+				o.ReadHeaderTimeout, o.ReadTimeout, o.WriteTimeout, o.IdleTimeout = time.Hour, time.Hour, time.Hour, time.Hour
+				c.set(o)
+			})
+			conn := plain(t, s.addr)
+			io.WriteString(conn, c.send)
+			ended(t, conn)
+		})
+	}
+}
+
 // A client that asks for much and reads nothing.
 func TestClientThatDoesNotRead(t *testing.T) {
 	var wrote atomic.Int64
