@@ -80,7 +80,7 @@ var arrows = []struct {
 	{"cmd/eos/base", "pkg/sgxs/fromgo", "the program of runtime images, carried in eos"},
 	{"cmd/eos/base/link", "cmd/eos/base pkg/sgxs/fromgo", "what puts it there"},
 	{"cmd/eos/edptool", "pkg/*", "the only other place that may see everything: programs under other names"},
-	{"cmd/eos/evidence", "pkg/attest pkg/ratls pkg/sgx pkg/sign", "a report is about what the verifier and the certificate say"},
+	{"cmd/eos/evidence", "pkg/attest pkg/ratls pkg/runtime/measure pkg/sgx pkg/sign", "a report is about what the verifier, the certificate and the manifest say"},
 	{"cmd/eos", "pkg/* cmd/eos/edptool cmd/eos/base cmd/eos/evidence", "the program"},
 	{"testdata/guests", "pkg/*", "test guests, imported by tests only"},
 	{"testdata/enclaves", "pkg/*", "test enclaves, imported by tests only"},

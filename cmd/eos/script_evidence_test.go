@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/enclaveos/eos/pkg/ratls"
 	"github.com/enclaveos/eos/pkg/ratls/ratlstest"
 	"github.com/enclaveos/eos/pkg/runtime/ingress"
+	"github.com/enclaveos/eos/pkg/runtime/measure"
 	"github.com/enclaveos/eos/pkg/sgx"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -52,7 +54,7 @@ func mintEvidence(ts *testscript.TestScript, t testing.TB, kind, dir string) {
 }
 
 // mintLeaf is "evidence leaf DIR": cert.pem as an enclave of ours shows it, good from
-// attesttest.Now for a day, with bundle.json and root.pem; its MRENCLAVE is ratlstest.Measurement("story").
+// attesttest.Now for a day, with bundle.json, root.pem and manifest.json; its MRENCLAVE is ratlstest.Measurement("story").
 func mintLeaf(ts *testscript.TestScript, dir string) {
 	now := attesttest.Now
 	p, err := ratlstest.New(now)
@@ -63,7 +65,12 @@ func mintLeaf(ts *testscript.TestScript, dir string) {
 	ts.Check(err)
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
-	ts.Check(a.SetSubjects(ctx, ratls.Subject{Name: "story", Hosts: []string{"127.0.0.1"}}))
+	config, err := measure.New(measure.Leaf{Name: "core.leaf", Data: []byte("1h")}, measure.Leaf{Name: "core.servers"})
+	ts.Check(err)
+	root := config.Root()
+	ts.Check(a.SetSubjects(ctx, ratls.Subject{Name: "story", Hosts: []string{"127.0.0.1"}, Extensions: []ratls.Extension{
+		{OID: ratls.OIDConfigRoot, Value: root[:]}, {OID: append(slices.Clone(ratls.OIDAppConfig), 7), Value: []byte("tools")},
+	}}))
 	server, err := ingress.New(ingress.Options{Attester: a, Handler: http.NotFoundHandler()})
 	ts.Check(err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -84,9 +91,11 @@ func mintLeaf(ts *testscript.TestScript, dir string) {
 	ts.Check(err)
 	bundle, err := json.Marshal(e)
 	ts.Check(err)
-	_, root := pem.Decode(e.TCBInfoChain) // what is behind the signer
+	_, rootPEM := pem.Decode(e.TCBInfoChain) // what is behind the signer
+	manifest, err := config.Manifest().AppendJSON(nil)
+	ts.Check(err)
 	writeEvidence(ts, dir, map[string][]byte{
-		"cert.pem": chain, "bundle.json": bundle, "root.pem": root,
+		"cert.pem": chain, "bundle.json": bundle, "root.pem": rootPEM, "manifest.json": manifest,
 	})
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
@@ -126,10 +127,15 @@ func (f *trustFlags) addRoot(roots *attest.Roots, from string, c *x509.Certifica
 			"--root names the end of a platform's chain of certificates")
 	}
 	name := c.Subject.CommonName
-	if name == attest.IntelRootName {
-		return withHint(fmt.Errorf("%s: the root calls itself %q, as Intel's does", from, name), "Intel's own root is accepted anyway")
+	err := roots.Add(name, c)
+	if err != nil && name == attest.IntelRootName {
+		return withHint(fmt.Errorf("%s: the root calls itself %q, and its key is not Intel's", from, name), "Intel's own root is accepted anyway")
 	}
-	return roots.Add(name, c)
+	if err != nil { // two machines' roots have one name; a policy can tell them apart
+		key := sha256.Sum256(c.RawSubjectPublicKeyInfo)
+		err = roots.Add(fmt.Sprintf("%s %x", name, key[:8]), c)
+	}
+	return err
 }
 
 // loadPolicy is the policy of --policy, or what the other flags say. It accepts

@@ -23,6 +23,7 @@ import (
 type evidenceFlags struct {
 	trust    trustFlags
 	leafOnly bool
+	server   string
 	expires  string
 	manifest string
 	html     string
@@ -33,7 +34,8 @@ func (f *evidenceFlags) add(cmd *cobra.Command) {
 	f.trust.add(cmd)
 	fl := cmd.Flags()
 	fl.BoolVar(&f.leafOnly, "leaf-only", false, "be content with the evidence in a server's certificate, which can be relayed")
-	fl.StringVar(&f.expires, "expires-within", "", "fail if anything ends within this `TIME`, such as 7d or 12h")
+	fl.StringVar(&f.server, "server-name", "", "the `NAME` to ask for, if it is not the host's: an app's certificate")
+	fl.StringVar(&f.expires, "expires-within", "", "fail if anything ends within this `TIME`, such as 7d or 12h; a server's own certificate, which it renews, only if that is overdue")
 	fl.StringVar(&f.manifest, "config-manifest", "", "recompute the configuration's root from this `FILE`; \"fetch\" asks the server for it")
 	fl.StringVar(&f.html, "html", "", "also write the report as one page to `FILE`")
 	fl.StringVar(&f.at, "at", "", "judge evidence in a file as of this `TIME`, such as 2026-03-01 or 2026-03-01T12:00:00Z")
@@ -43,7 +45,7 @@ func (f *evidenceFlags) add(cmd *cobra.Command) {
 
 // given reports whether a flag was given that is for evidence.
 func (f *evidenceFlags) given() bool {
-	return f.trust.given() || f.leafOnly || f.expires != "" || f.manifest != "" || f.html != "" || f.at != ""
+	return f.trust.given() || f.leafOnly || f.server != "" || f.expires != "" || f.manifest != "" || f.html != "" || f.at != ""
 }
 
 // Steps that refuse and are no others' but this command's.
@@ -58,6 +60,7 @@ type examination struct {
 	f      *evidenceFlags
 	trust  ratls.Trust
 	within time.Duration
+	shown  bool // by a server: the certificate is not one in a file
 	report *evidence.Report
 }
 
@@ -77,7 +80,7 @@ func (f *evidenceFlags) examine(u *ui, subject, server string) (*examination, er
 		}
 		trust.Verifier.Now = func() time.Time { return at }
 	}
-	return &examination{u, f, trust, within, evidence.New(subject, at)}, nil
+	return &examination{u: u, f: f, trust: trust, within: within, report: evidence.New(subject, at)}, nil
 }
 
 // parseTime is a day or a moment.
@@ -103,7 +106,7 @@ func verifyServer(ctx context.Context, u *ui, address string, f *evidenceFlags, 
 	if err != nil {
 		return err
 	}
-	config := ratls.Config{Trust: x.trust}
+	config := ratls.Config{Trust: x.trust, ServerName: f.server}
 	if f.leafOnly {
 		config.Proof = ratls.ProofLeaf
 	}
@@ -116,8 +119,9 @@ func verifyServer(ctx context.Context, u *ui, address string, f *evidenceFlags, 
 	if err != nil && !errors.As(err, &refused) {
 		return err // nobody answered who could be reported on
 	}
+	x.shown = true
 	if refused != nil {
-		x.refused(refused)
+		x.refused(ctx, refused)
 		return x.end(refused.Err, asJSON)
 	}
 	peer := conn.Peer()
@@ -144,8 +148,8 @@ func serverAddress(address string) (string, error) {
 
 // verifyFile verifies evidence at rest.
 func verifyFile(ctx context.Context, u *ui, path string, kind evidenceKind, f *evidenceFlags, asJSON bool) error {
-	if f.leafOnly {
-		return usagef("--leaf-only is for servers")
+	if f.leafOnly || f.server != "" {
+		return usagef("--leaf-only and --server-name are for servers")
 	}
 	if f.manifest == fetchIt {
 		return usagef("--config-manifest %s is for servers: name the file", fetchIt)
@@ -180,7 +184,7 @@ func verifyFile(ctx context.Context, u *ui, path string, kind evidenceKind, f *e
 		}
 		refused := &ratls.RefusedError{Chain: chain, Err: err}
 		errors.As(err, &refused)
-		x.refused(refused)
+		x.refused(ctx, refused)
 		return x.end(refused.Err, asJSON)
 	}
 	x.accepted(peer)
@@ -199,18 +203,22 @@ func foreignEvidence(cert *x509.Certificate) (quote []byte, form string) {
 	if quote, err := attest.QuoteOfOECertificate(cert); err == nil {
 		return quote, "the form of Open Enclave and EGo"
 	}
+	if quote, err := ratls.GramineQuoteOf(cert); err == nil {
+		return quote, "Gramine's old form"
+	}
 	return nil, ""
 }
 
 // foreign verifies the evidence in a certificate of another implementation.
 func (x *examination) foreign(ctx context.Context, chain []*x509.Certificate, quote []byte, form string) error {
-	x.report.SetCertificate(chain)
+	x.report.SetCertificate(chain, false)
 	if x.f.manifest != "" {
 		return usagef("--config-manifest is for certificates of eos: this one has no configuration's root")
 	}
 	err := x.appraise(ctx, quote)
-	x.report.Add("key", "the evidence is about the key in the certificate", evidence.Held, form)
-	x.report.Add("session", "the enclave itself is at the end of a connection", evidence.NotChecked, "a certificate in a file has none")
+	x.report.Add("key", keyHeld, evidence.Held, form)
+	x.report.Add("session", sessionHeld, evidence.NotChecked, "evidence in a certificate says who made its key, not who has it now")
+	x.issuer() // VerifyCertificate has looked at it before it looked for evidence
 	return err
 }
 
@@ -255,28 +263,75 @@ func (x *examination) appraise(ctx context.Context, b []byte) error {
 	return err
 }
 
+// What is checked of a peer besides its quote.
+const (
+	keyHeld     = "the evidence is about the key in the certificate"
+	sessionHeld = "the enclave itself is at the end of this very connection"
+	issuerHeld  = "the certificate is issued by the CA that was named, for this name"
+)
+
 // accepted notes what a peer has proven.
 func (x *examination) accepted(p *ratls.Peer) {
-	x.report.SetCertificate(p.Chain())
+	x.report.SetCertificate(p.Chain(), x.shown)
 	x.result(p.Result(), nil)
-	x.report.Add("key", "the evidence is about the key in the certificate", evidence.Held, "")
-	session := "the enclave itself is at the end of this very connection"
+	x.report.Add("key", keyHeld, evidence.Held, "")
 	if p.Proof() == ratls.ProofSession {
-		x.report.Add("session", session, evidence.Held, "")
+		x.report.Add("session", sessionHeld, evidence.Held, "")
 	} else {
-		x.report.Add("session", session, evidence.NotChecked, "evidence in a certificate says who made its key, not who has it now")
+		x.report.Add("session", sessionHeld, evidence.NotChecked, "evidence in a certificate says who made its key, not who has it now")
 	}
-	x.issuer(evidence.Held)
+	x.issuer()
 }
 
-// refused notes what was found out about a peer that was not accepted.
-func (x *examination) refused(r *ratls.RefusedError) {
-	x.report.SetCertificate(r.Chain)
-	x.result(r.Result, r.Err)
-	var e *attest.Error
-	if errors.As(r.Err, &e) && strings.HasPrefix(string(e.Step), "ratls-") {
-		x.report.Add(string(e.Step), "the evidence is this peer's", evidence.Failed, e.What)
+// refused notes what was found out about a peer that was not accepted. If its evidence
+// was not looked at for another reason, it is now: for the facts.
+func (x *examination) refused(ctx context.Context, r *ratls.RefusedError) {
+	x.report.SetCertificate(r.Chain, x.shown)
+	if r.Result == nil && len(r.Chain) > 0 {
+		quote := quoteIn(r.Chain[0])
+		if q, err := attest.ParseQuote(quote); err == nil {
+			c, _ := x.trust.Collateral(ctx, q)
+			r.Result, _ = x.trust.Verifier.Verify(quote, c)
+		}
 	}
+	x.result(r.Result, r.Err)
+	var step attest.Step
+	var e *attest.Error
+	if errors.As(r.Err, &e) {
+		step = e.Step
+	}
+	for _, c := range []struct {
+		step       attest.Step
+		name, what string
+	}{
+		{ratls.StepTLS, "tls", "the connection is TLS 1.3 with a certificate"},
+		{ratls.StepDates, "dates", "the certificate and its evidence are of now"},
+		{ratls.StepEvidence, "evidence", "the certificate has evidence that can be read"},
+		{ratls.StepChain, "issuer", issuerHeld},
+		{ratls.StepBinding, "key", keyHeld + ", or this very connection"},
+		{ratls.StepSession, "session", sessionHeld},
+	} {
+		if c.step == step {
+			x.report.Add(c.name, c.what, evidence.Failed, e.What)
+		}
+	}
+	if x.shown && step != ratls.StepSession {
+		x.report.Add("session", sessionHeld, evidence.NotChecked, "")
+	}
+	if x.f.manifest != "" {
+		x.report.Add(string(stepManifest), configHeld, evidence.NotChecked, "")
+	}
+}
+
+// quoteIn is the quote in a certificate of ours, or of another implementation.
+func quoteIn(cert *x509.Certificate) []byte {
+	for _, e := range cert.Extensions {
+		if e.Id.Equal(ratls.OIDQuote) {
+			return e.Value
+		}
+	}
+	quote, _ := foreignEvidence(cert)
+	return quote
 }
 
 // result notes what the verifier found, and how the policy judged.
@@ -294,49 +349,52 @@ func (x *examination) result(r *attest.Result, err error) {
 	}
 }
 
-// issuer notes whether the certificate's issuer was looked at.
-func (x *examination) issuer(state string) {
-	what := "the certificate is issued by the CA that was named, for this name"
+// issuer notes that the certificate's issuer was looked at, if it was.
+func (x *examination) issuer() {
 	if x.f.trust.cas == "" {
-		x.report.Add("issuer", what, evidence.NotChecked, "no --ca; the evidence does not depend on it")
+		x.report.Add("issuer", issuerHeld, evidence.NotChecked, "no --ca; the evidence does not depend on it")
 		return
 	}
-	x.report.Add("issuer", what, state, "")
+	x.report.Add("issuer", issuerHeld, evidence.Held, "")
 }
+
+// configHeld is what --config-manifest asks for.
+const configHeld = "the configuration's root is that of the manifest"
 
 // config recomputes the configuration's root and compares it with the certificate's.
 func (x *examination) config(p *ratls.Peer, fetch func() ([]byte, error)) error {
-	b, err := x.manifest(fetch)
+	m, err := x.manifest(fetch)
 	if err != nil {
+		err = &attest.Error{Step: stepManifest, What: "no manifest that says what is configured", Err: err}
+	} else if root, ok := p.Claim(ratls.OIDConfigRoot); !ok {
+		err = &attest.Error{Step: stepManifest, What: "the certificate has no configuration root", Want: ratls.OIDConfigRoot.String(), Got: "none"}
+	} else if string(root) != string(m.Root[:]) {
+		err = &attest.Error{Step: stepManifest, What: "the manifest is not of this configuration", Want: fmt.Sprintf("%x", root), Got: m.Root.String()}
+	}
+	if err != nil {
+		x.report.Add(string(stepManifest), configHeld, evidence.Failed, "")
 		return err
 	}
-	m, err := measure.ParseManifest(b)
-	if err == nil {
-		root, ok := p.Claim(ratls.OIDConfigRoot)
-		switch {
-		case !ok:
-			err = &attest.Error{Step: stepManifest, What: "the certificate has no configuration root", Want: ratls.OIDConfigRoot.String(), Got: "none"}
-		case string(root) != string(m.Root[:]):
-			err = &attest.Error{Step: stepManifest, What: "the manifest is not of this configuration", Want: fmt.Sprintf("%x", root), Got: m.Root.String()}
-		}
-	}
-	what := "the configuration's root is that of the manifest"
-	if err != nil {
-		x.report.Add(string(stepManifest), what, evidence.Failed, err.Error())
-		return err
-	}
-	x.report.Add(string(stepManifest), what, evidence.Held, fmt.Sprintf("%d leaves", len(m.Leaves)))
+	x.report.SetConfig(m)
+	x.report.Add(string(stepManifest), configHeld, evidence.Held, fmt.Sprintf("%d leaves", len(m.Leaves)))
 	return nil
 }
 
 // fetchIt is the word that asks for the server's own manifest.
 const fetchIt = "fetch"
 
-func (x *examination) manifest(fetch func() ([]byte, error)) ([]byte, error) {
+func (x *examination) manifest(fetch func() ([]byte, error)) (*measure.Manifest, error) {
+	var b []byte
+	var err error
 	if x.f.manifest == fetchIt && fetch != nil {
-		return fetch()
+		b, err = fetch()
+	} else {
+		b, err = readLimited(x.f.manifest, measure.MaxManifest)
 	}
-	return readLimited(x.f.manifest, measure.MaxManifest)
+	if err != nil {
+		return nil, err
+	}
+	return measure.ParseManifest(b)
 }
 
 // manifestPath is where the runtime gives the manifest of its configuration.
@@ -363,8 +421,12 @@ func fetchManifest(ctx context.Context, client *ratls.Client, hostport string) (
 // end prints the report. The exit status is 0 only if nothing was wrong.
 func (x *examination) end(err error, asJSON bool) error {
 	r := x.report
-	if err == nil && x.within != 0 {
-		what := "nothing ends within " + x.f.expires
+	what := "nothing ends within " + x.f.expires
+	switch {
+	case x.within == 0:
+	case err != nil:
+		r.Add(string(stepExpiry), what, evidence.NotChecked, "")
+	default:
 		if r.Expires != nil && r.Expires.Before(r.Time.Add(x.within)) {
 			err = &attest.Error{Step: stepExpiry, What: "something ends soon", Want: "nothing before " + r.Time.Add(x.within).Format(time.RFC3339), Got: r.Expires.Format(time.RFC3339),
 				Hint: "renew the certificate, or the vendor's statements about the platform"}

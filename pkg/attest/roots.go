@@ -35,8 +35,12 @@ var intelQEVendor = [16]byte{0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x9
 func IntelRoots() *Roots { return &Roots{list: []*pin{{name: IntelRootName, spki: intelSPKI}}} }
 
 // Add trusts the key of cert under a name, which Result.Root repeats. The
-// name must not be empty and not be there already.
+// name must not be empty and not be another key's. A key that is trusted already
+// keeps its name.
 func (r *Roots) Add(name string, cert *x509.Certificate) error {
+	if r.find(cert) != nil {
+		return nil
+	}
 	if name == "" || name == IntelRootName || slices.ContainsFunc(r.list, func(p *pin) bool { return p.name == name }) {
 		return fmt.Errorf("attest: root %q: want a name of its own", name)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/enclaveos/eos/pkg/attest"
 	"github.com/enclaveos/eos/pkg/ratls"
+	"github.com/enclaveos/eos/pkg/runtime/measure"
 	"github.com/enclaveos/eos/pkg/sign"
 )
 
@@ -33,6 +34,7 @@ type Report struct {
 	Enclave     *Enclave     `json:"enclave,omitempty"`
 	TD          *TD          `json:"td,omitempty"`
 	Claims      []Claim      `json:"claims,omitempty"`
+	Config      []Setting    `json:"config,omitempty"` // if the manifest was asked for and is the right one
 	Platform    *Platform    `json:"platform,omitempty"`
 	Checks      []Check      `json:"checks"`
 	Expires     *time.Time   `json:"expires,omitempty"` // the first of all dates
@@ -76,6 +78,13 @@ type Claim struct {
 	Value string `json:"value"` // hex
 }
 
+// Setting is a leaf of the configuration's manifest.
+type Setting struct {
+	Name  string `json:"name"`
+	Hash  string `json:"hash,omitempty"`  // SHA-256 of the data; empty if the leaf has none
+	Value string `json:"value,omitempty"` // the data, if it is short text
+}
+
 // Platform is where it runs.
 type Platform struct {
 	Root       string     `json:"root,omitempty"`
@@ -109,9 +118,13 @@ type Check struct {
 // New begins a report about subject.
 func New(subject string, at time.Time) *Report { return &Report{Subject: subject, Time: at.UTC()} }
 
+// overdue is how long before its end a leaf has been replaced by the server that made it.
+const overdue = time.Hour
+
 // SetCertificate takes the leaf's facts and claims, and those of its issuer if it
-// was sent too.
-func (r *Report) SetCertificate(chain []*x509.Certificate) {
+// was sent too. A server that shows the leaf makes the next one by itself: its end
+// then counts only if that is overdue.
+func (r *Report) SetCertificate(chain []*x509.Certificate, shown bool) {
 	if len(chain) == 0 {
 		return
 	}
@@ -125,12 +138,27 @@ func (r *Report) SetCertificate(chain []*x509.Certificate) {
 		c.IssuedBy = sum(chain[1].Raw)
 	}
 	r.Certificate = c
-	r.expires(c.NotAfter)
+	if !shown || c.NotAfter.Sub(r.Time) < overdue {
+		r.expires(c.NotAfter)
+	}
+	for _, issuer := range chain[1:] {
+		r.expires(issuer.NotAfter)
+	}
 	for _, e := range leaf.Extensions {
-		if e.Id.Equal(ratls.OIDQuote) || e.Id.Equal(ratls.OIDDICE) || e.Id.Equal(ratls.OIDTDXQuote) || ratls.OIDName(e.Id) == "" {
-			continue
+		if len(e.Id) > len(ratls.Arc) && e.Id[:len(ratls.Arc)].Equal(ratls.Arc) {
+			r.Claims = append(r.Claims, Claim{e.Id.String(), ratls.OIDName(e.Id), hex.EncodeToString(e.Value)})
 		}
-		r.Claims = append(r.Claims, Claim{e.Id.String(), ratls.OIDName(e.Id), hex.EncodeToString(e.Value)})
+	}
+}
+
+// SetConfig takes the leaves of the configuration's manifest.
+func (r *Report) SetConfig(m *measure.Manifest) {
+	for _, e := range m.Leaves {
+		s := Setting{Name: e.Name, Value: e.Text}
+		if e.Hash != nil {
+			s.Hash = e.Hash.String()
+		}
+		r.Config = append(r.Config, s)
 	}
 }
 

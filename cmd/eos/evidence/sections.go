@@ -77,7 +77,19 @@ func debug(on bool) string {
 
 func (r *Report) configured() (rows []Row) {
 	for _, c := range r.Claims {
+		if c.Name == "" {
+			c.Name = c.OID
+		}
 		rows = append(rows, row(c.Name, c.Value))
+	}
+	for _, s := range r.Config {
+		switch {
+		case s.Hash == "":
+			s.Value = "not set"
+		case s.Value == "":
+			s.Value = "SHA-256 " + s.Hash
+		}
+		rows = append(rows, row(s.Name, s.Value))
 	}
 	return rows
 }
