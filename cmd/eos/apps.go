@@ -99,6 +99,69 @@ func inspectApps(p *payload.Payload) []appInfo {
 	return apps
 }
 
+// moduleInfo is what inspect tells of a module that is in no image yet.
+type moduleInfo struct {
+	Module manifest.Module  `json:"module"`
+	Code   *fromwasm.Module `json:"code"`
+}
+
+// inspectModule says what eos build would make of the module at path.
+func inspectModule(u *ui, path string, asJSON bool) error {
+	stored, err := readModule(path)
+	if err != nil {
+		return err
+	}
+	code, err := fromwasm.Open(stored)
+	if err != nil {
+		return moduleError(path, err)
+	}
+	found, err := fromwasm.Check(context.Background(), code)
+	if err != nil {
+		return moduleError(path, err)
+	}
+	m := payload.Describe(stored, code)
+	if asJSON {
+		return u.json(moduleInfo{m, found})
+	}
+	u.printf("%s: WASM module\n", path)
+	facts := append(moduleFacts(&m), codeFacts(found)...)
+	var needs []string
+	for _, i := range found.Interfaces {
+		needs = append(needs, string(i))
+	}
+	wasi := "no"
+	if found.WASI {
+		wasi = "preview 1"
+	}
+	return u.facts(append(facts, "needs", orNone(needs), "WASI", wasi, "memory", humanSize(uint64(found.MinPages)*manifest.PageSize)+" at its start")...)
+}
+
+// moduleError says of which module an error of fromwasm is, and its hint.
+func moduleError(path string, err error) error {
+	told := fmt.Errorf("%s: %w", path, err)
+	var refused *fromwasm.Error
+	if errors.As(err, &refused) && refused.Hint != "" {
+		return withHint(told, "%s", refused.Hint)
+	}
+	return told
+}
+
+func moduleFacts(m *manifest.Module) []string {
+	size := humanSize(m.Size)
+	if m.Encoding != manifest.Raw {
+		size = fmt.Sprintf("%s, %s as %s in the image", size, humanSize(m.StoredSize), m.Encoding)
+	}
+	return []string{"module", size, "SHA-256", m.SHA256.String()}
+}
+
+func codeFacts(m *fromwasm.Module) []string {
+	facts := []string{"kind", string(m.Kind)}
+	for i := range m.Functions {
+		facts = append(facts, "function", oneLine(m.Functions[i].String()))
+	}
+	return facts
+}
+
 // printApps prints all that the manifest says of each app.
 func printApps(u *ui, apps []appInfo) error {
 	for i := range apps {
@@ -111,20 +174,12 @@ func printApps(u *ui, apps []appInfo) error {
 }
 
 func appFacts(a *appInfo) []string {
-	m := &a.Module
-	size := humanSize(m.Size)
-	if m.Encoding != manifest.Raw {
-		size = fmt.Sprintf("%s, %s as %s in the image", size, humanSize(m.StoredSize), m.Encoding)
-	}
-	facts := []string{"app", a.Name, "module", size, "SHA-256", m.SHA256.String()}
+	facts := append([]string{"app", a.Name}, moduleFacts(&a.Module)...)
 	if a.Fault != "" {
 		facts = append(facts, "fault", oneLine(a.Fault))
 	}
 	if a.Code != nil {
-		facts = append(facts, "kind", string(a.Code.Kind))
-		for i := range a.Code.Functions {
-			facts = append(facts, "function", oneLine(a.Code.Functions[i].String()))
-		}
+		facts = append(facts, codeFacts(a.Code)...)
 	}
 	for _, h := range a.Hostnames {
 		facts = append(facts, "host name", h)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/enclaveos/eos/pkg/sgx"
 	"github.com/enclaveos/eos/pkg/sgxs/fromelf"
@@ -166,8 +167,7 @@ func openProgram(path string) (*os.File, error) {
 		return nil, err
 	}
 	const takes = "eos build takes WASM modules, an ELF program of the target x86_64-fortanix-unknown-sgx, or a Go package"
-	switch {
-	case !fi.Mode().IsRegular():
+	if !fi.Mode().IsRegular() {
 		return refuse(withHint(fmt.Errorf("%s is not a regular file", path), takes))
 	}
 	head := make([]byte, 16)
@@ -175,9 +175,11 @@ func openProgram(path string) (*os.File, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return refuse(err)
 	}
-	switch kind := kindOf(head[:n]); kind {
-	case kindImage:
+	switch {
+	case kindOf(head[:n]) == kindImage:
 		return refuse(withHint(fmt.Errorf("%s is an enclave image already", path), "eos sign signs it, eos append adds to it"))
+	case filepath.Ext(path) == ".toml":
+		return refuse(withHint(fmt.Errorf("%s is a manifest, not a program", path), "eos build -m %s builds what it names", path))
 	}
 	return f, nil
 }

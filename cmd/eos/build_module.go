@@ -48,6 +48,9 @@ func isWASM(args []string) bool {
 		if ext := filepath.Ext(strings.TrimSuffix(a, ".zst")); ext == ".wasm" {
 			return true
 		}
+		if fi, err := os.Stat(a); err != nil || !fi.Mode().IsRegular() {
+			continue
+		}
 		f, err := os.Open(a)
 		if err != nil {
 			continue

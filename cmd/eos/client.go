@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -15,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/enclaveos/eos/pkg/attest"
 	"github.com/enclaveos/eos/pkg/ratls"
 	"github.com/spf13/cobra"
 )
@@ -60,6 +63,9 @@ func (f *clientFlags) open(u *ui, hostport string) (*enclaveClient, error) {
 			return nil, fmt.Errorf("%s does not hold one token", f.token)
 		}
 	}
+	if !f.trust.given() {
+		return nil, withHint(usagef("nobody has said which enclave is trusted"), "--mrenclave APP.sgxs is that image, --mrsigner KEY what its owner has signed, --policy FILE says everything")
+	}
 	trust, err := f.trust.trust(u, c.base)
 	if err != nil {
 		return nil, err
@@ -80,13 +86,28 @@ func (f *clientFlags) open(u *ui, hostport string) (*enclaveClient, error) {
 	return c, nil
 }
 
-// trustError says what to do about an enclave that is not trusted.
+// trustError says why an enclave is not trusted, and what to do about it.
 func trustError(err error) error {
 	var refused *ratls.RefusedError
-	if errors.As(err, &refused) {
-		return withHint(err, "eos verify tells all about it; --mrenclave, --mrsigner or --policy say whom to trust")
+	var step *attest.Error
+	var network *net.OpError
+	switch {
+	case errors.As(err, &refused) && errors.As(err, &step):
+		hint := cmp.Or(trustHints[step.Step], step.Hint, "eos verify tells all about it")
+		return withHint(fmt.Errorf("the enclave is not trusted: %w", refused.Err), "%s", hint)
+	case errors.As(err, &network) && network.Op == "dial":
+		return withHint(err, "eos run serves an image there")
 	}
 	return err
+}
+
+// trustHints are what the flags can do about a step that refused.
+var trustHints = map[attest.Step]string{
+	attest.StepPCKChain:        "--allow-software-platform accepts this machine's software platform, --root FILE the platforms of another root",
+	attest.StepPolicyDebug:     "eos sign signs the image for production; --allow-debug accepts an enclave whose memory its host can read",
+	attest.StepPolicyMREnclave: "another image answers: --mrenclave IMAGE accepts it",
+	attest.StepPolicyMRSigner:  "somebody else has signed it: --mrsigner KEY accepts who has",
+	attest.StepCollateral:      "--pccs URL asks a service for it, --collateral FILE reads it",
 }
 
 // untilInterrupt is a context that ends with the first signal or after the timeout.

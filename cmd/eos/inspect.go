@@ -25,13 +25,16 @@ func inspectCmd(u *ui) *cobra.Command {
 	var f inspectFlags
 	cmd := &cobra.Command{
 		Use:   "inspect [--json] [--records|--pages|--dump [-o FILE]] [--elf APP.elf] [--symbolize ADDR] FILE",
-		Short: "say what is in an image, a SIGSTRUCT, a key or an ELF file",
-		Long: `Say what is in a file: an enclave image (SGXS), a SIGSTRUCT, a key in PEM or an
-ELF program. Of a private key only what is public is printed.
+		Short: "say what is in an image, a SIGSTRUCT, a key, an ELF file or a WASM module",
+		Long: `Say what is in a file: an enclave image (SGXS), a SIGSTRUCT, a key in PEM, an ELF
+program or a WASM module. Of a private key only what is public is printed.
 
 Of an image: sizes, MRENCLAVE, regions and threads. --records and --pages list
 them one by one. --dump writes the enclave's initial memory, holes as zeros.
 --elf names the biggest symbols of the program that the image was built from.
+
+Of an image with WASM apps also the apps: hashes, functions, and everything that
+the manifest grants.
 
 Of the image of a Go program also the Go version, its modules, its environment
 and its biggest functions. --symbolize says what is at an address of its code;
@@ -42,7 +45,7 @@ with - it reads text, such as what a crash has printed, and names the addresses.
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return []string{"sgxs", "sig", "pem", "key", "elf"}, cobra.ShellCompDirectiveFilterFileExt
+			return []string{"sgxs", "sig", "pem", "key", "elf", "wasm"}, cobra.ShellCompDirectiveFilterFileExt
 		},
 	}
 	jsonFlag(cmd, &f.json)
@@ -97,11 +100,13 @@ func inspect(u *ui, path string, f inspectFlags) error {
 		return inspectKey(u, path, in, f.json)
 	case kindELF:
 		return inspectELF(u, path, f.json)
+	case kindWASM:
+		return inspectModule(u, path, f.json)
 	}
 	if len(head) == 0 {
 		return fmt.Errorf("%s is empty", path)
 	}
-	return withHint(fmt.Errorf("%s is neither an image, a SIGSTRUCT, a key in PEM nor an ELF file: it begins with %q", path, head[:min(8, len(head))]),
+	return withHint(fmt.Errorf("%s is neither an image, a SIGSTRUCT, a key in PEM, an ELF file nor a WASM module: it begins with %q", path, head[:min(8, len(head))]),
 		"an image begins with ECREATE or UNSIZED; eos build makes one")
 }
 
@@ -113,7 +118,7 @@ const (
 	kindSigStruct fileKind = "a SIGSTRUCT"
 	kindPEM       fileKind = "a key"
 	kindELF       fileKind = "an ELF file"
-	kindWASM      fileKind = "a WASM file"
+	kindWASM      fileKind = "a WASM module"
 	kindUnknown   fileKind = "something unknown"
 )
 
@@ -128,8 +133,8 @@ func kindOf(head []byte) fileKind {
 		return kindPEM
 	case bytes.HasPrefix(head, []byte("\x7fELF")):
 		return kindELF
-	case bytes.HasPrefix(head, []byte("\x00asm")):
-		return kindWASM
+	case bytes.HasPrefix(head, []byte("\x00asm")), bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")):
+		return kindWASM // plain or zstd
 	}
 	return kindUnknown
 }

@@ -242,8 +242,8 @@ func notImage(path string, head []byte) error {
 		return nil
 	case len(head) == 0:
 		return fmt.Errorf("%s is empty", path)
-	case kind == kindELF:
-		return withHint(fmt.Errorf("%s is an ELF file, not an image", path), "eos build %s makes the image", path)
+	case kind == kindELF, kind == kindWASM:
+		return withHint(fmt.Errorf("%s is %s, not an image", path, kind), "eos build %s makes the image", path)
 	case kind == kindUnknown:
 		return withHint(fmt.Errorf("%s is no enclave image: it begins with %q", path, head[:min(8, len(head))]),
 			"an image begins with ECREATE or UNSIZED; eos build makes one")
