@@ -71,12 +71,14 @@ func TestFresh(t *testing.T) {
 		}
 	}
 	// Memory is used again, but never with what another instance has left in it.
-	s := &slabs{}
-	b := make([]byte, 100)
-	copy(b, "secret")
-	s.put(b)
-	if got := s.get(50); got == nil || strings.Trim(string(got[:100]), "\x00") != "" {
-		t.Errorf("a slab is %q", got[:100])
+	m := &memoryBudget{}
+	var has int64
+	b := m.take(&has, 100, 200)
+	copy(b[:200], strings.Repeat("secret", 33))
+	m.give(&has, b[:200])
+	again := m.take(&has, 150, 150)
+	if strings.Trim(string(again[:200]), "\x00") != "" || &again[0] != &b[0] {
+		t.Errorf("memory that is used again is %q", again[:200])
 	}
 }
 
@@ -111,31 +113,55 @@ func TestLimits(t *testing.T) {
 
 	_, err = call(t, a, "eat", `{"mib":100}`) // more than the 64 MiB that it may have
 	fault(t, "eat", err, FaultGuest, "trapped: wasm error: unreachable")
-	if used := a.budget.used.Load(); used != 0 {
+	if used := a.budget.inUse(); used != 0 {
 		t.Errorf("%d bytes of memory are still in use", used)
 	}
 }
 
-// TestMemoryBudget: instances that do not fit are refused; those that run go on.
+// TestMemoryBudget: growth that does not fit fails, and instances that do not fit wait.
 func TestMemoryBudget(t *testing.T) {
 	h := newHost(t, Interpreter)
-	h.Memory = 2 << 16
+	h.Memory = 4 << 16
 	// f(n): memory.grow n
-	a := load(t, h, "grow", assemble("\x7f", "\x7f", "\x20\x00\x40\x00"))
-	for params, want := range map[string]string{`{"p0":0}`: "1", `{"p0":1}`: "1", `{"p0":2}`: "-1"} {
-		if got, err := call(t, a, "f", params); err != nil || got != want {
-			t.Errorf("grow(%s) = %s, %v; want %s", params, got, err, want)
+	a := load(t, h, "grow", assemble("\x7f", "\x7f", "\x20\x00\x40\x00"), func(m *manifest.App) { m.Limits.TimeMS = 50 })
+	for range 2 {
+		// What grows needs the old memory and the new at a time.
+		for params, want := range map[string]string{`{"p0":0}`: "1", `{"p0":1}`: "1", `{"p0":2}`: "-1", `{"p0":9}`: "-1"} {
+			if got, err := call(t, a, "f", params); err != nil || got != want {
+				t.Errorf("grow(%s) = %s, %v; want %s", params, got, err, want)
+			}
 		}
 	}
-	h.memory.take(2 << 16)
+	var has int64
+	all := h.memory.take(&has, 4<<16, 4<<16)
+	if all == nil || h.memory.take(&has, 1, 1) != nil {
+		t.Error("there is more memory than there is")
+	}
 	_, err := call(t, a, "f", `{"p0":0}`)
 	fault(t, "no room", err, FaultBusy, "no memory left")
-	h.memory.take(-2 << 16)
-	if got, err := call(t, a, "f", `{"p0":0}`); err != nil || got != "1" {
-		t.Errorf("afterwards: %s, %v", got, err)
+	a.Limits.TimeMS = 60_000
+	done := make(chan error)
+	go func() {
+		_, err := call(t, a, "f", `{"p0":0}`)
+		done <- err
+	}()
+	h.memory.give(&has, all)
+	if err := <-done; err != nil {
+		t.Errorf("an instance that has waited: %v", err)
 	}
-	if n := h.memory.used.Load(); n != 0 {
+	if n := h.memory.inUse(); n != 0 {
 		t.Errorf("%d bytes are in use", n)
+	}
+	// One app never has it all.
+	first := h.memory.take(&has, 2<<16, 2<<16)
+	if h.memory.take(&has, 2<<16, 2<<16) != nil {
+		t.Error("one app has all memory")
+	}
+	var other int64
+	h.memory.give(&other, h.memory.take(&other, 2<<16, 2<<16))
+	h.memory.give(&has, first)
+	if h.memory.idle > h.Memory || h.memory.idle == 0 {
+		t.Errorf("%d bytes are kept", h.memory.idle)
 	}
 }
 

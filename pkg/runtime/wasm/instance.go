@@ -175,7 +175,7 @@ func (a *App) newInstance(ctx context.Context, caller Caller, end time.Time, s s
 			in, err = nil, f
 		}
 	}()
-	ictx := experimental.WithMemoryAllocator(in.context(), a)
+	ictx := experimental.WithMemoryAllocator(in.context(), in)
 	if in.mod, err = a.runtime.InstantiateModule(ictx, a.compiled, config); err != nil {
 		return nil, in.explain(err)
 	}

@@ -257,7 +257,7 @@ func (m *Module) Status() any {
 		Engine EngineKind `json:"engine"`
 		Memory int64      `json:"memory_bytes"`
 		Apps   []app      `json:"apps"`
-	}{"ok", m.host.Engine, m.host.memory.used.Load(), []app{}}
+	}{"ok", m.host.Engine, m.host.memory.inUse(), []app{}}
 	for _, a := range m.sorted() {
 		s.Apps = append(s.Apps, app{a.Name, a.CodeHash(), a.origin(), a.calls.Load(), a.faults.Load(), a.fuelUsed.Load()})
 	}
