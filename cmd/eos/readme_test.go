@@ -80,3 +80,35 @@ func TestReadmeTour(t *testing.T) {
 		}
 	}
 }
+
+// TestLinks: what a document of ours points at is there.
+func TestLinks(t *testing.T) {
+	out, err := exec.Command("git", "-C", "../..", "ls-files", "*.md").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
+	found := 0
+	for name := range strings.FieldsSeq(string(out)) {
+		path := filepath.Join("../..", name)
+		text, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it is about to be removed
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			found++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
+				t.Errorf("%s points at %s", name, m[1])
+			}
+		}
+	}
+	if found < 50 {
+		t.Fatalf("only %d links found", found)
+	}
+}
