@@ -39,7 +39,7 @@ type App struct {
 	reactor   bool // it has _initialize
 	places    chan struct{}
 	budget    *memoryBudget
-	memory    int64 // of the budget; the budget's lock guards it
+	memory    int64      // of the budget; the budget's lock guards it
 	keyMu     sync.Mutex // held while a key is made
 	files     *wasifs.FS // nil: there is no store
 	kv, keys  Table
