@@ -29,9 +29,10 @@ func benchKey(i int) []byte {
 }
 
 type benchStore struct {
-	put   func(k, v []byte) error
-	get   func(k []byte) error
-	batch func(keys [][]byte, v []byte) error
+	commits func() uint64
+	put     func(k, v []byte) error
+	get     func(k []byte) error
+	batch   func(keys [][]byte, v []byte) error
 }
 
 func benchStores(b *testing.B) map[string]benchStore {
@@ -75,8 +76,9 @@ func benchStores(b *testing.B) map[string]benchStore {
 			},
 		},
 		"kvstore": {
-			put: func(k, v []byte) error { return t.Put(ctx, k, v) },
-			get: func(k []byte) error { _, err := t.Get(ctx, k); return err },
+			commits: func() uint64 { return s.Stats().Commit },
+			put:     func(k, v []byte) error { return t.Put(ctx, k, v) },
+			get:     func(k []byte) error { _, err := t.Get(ctx, k); return err },
 			batch: func(keys [][]byte, v []byte) error {
 				ops := make([]kvstore.Op, len(keys))
 				for i, k := range keys {
@@ -120,6 +122,10 @@ func BenchmarkStore(b *testing.B) {
 					}
 				}
 				if writers > 1 {
+					if s.commits != nil {
+						before := s.commits()
+						defer func() { b.ReportMetric(float64(b.N)/float64(s.commits()-before), "puts/commit") }()
+					}
 					b.RunParallel(run)
 					return
 				}

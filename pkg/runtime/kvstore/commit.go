@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/enclaveos/eos/pkg/channel/kvwire"
 )
@@ -29,77 +30,90 @@ type change struct {
 
 func (c *change) place() []byte { return append([]byte{kindValue}, c.name[:]...) }
 
-// flight is a commit that the host has not acknowledged yet. done is closed when it has,
-// or when the store has failed.
+// flight is a commit on its way: from its first request until the host has acknowledged
+// it. The index has its changes already.
 type flight struct {
-	changes map[string]*change // the last one of each key
-	done    chan struct{}
+	requests []*request
+	changes  map[string]*change // the last one of each key; guarded by Store.mu until done
+	log      logRecord
+	ops      []kvwire.Op
+	size     int // bytes of ops and log, at most
+
+	seq   uint64
+	chain digest // with this commit
+	done  chan struct{}
+	err   error // set before done is closed
 }
 
-// maxGroup bounds the batch of a commit, in bytes.
-const maxGroup = kvwire.MaxPayload - 1<<10
+// maxFlight bounds the batch of a commit, in bytes.
+const maxFlight = kvwire.MaxPayload - 1<<10
 
-// commits makes one commit after the other, of all requests that wait.
+func (f *flight) fits(r *request) bool {
+	return len(f.requests) == 0 || f.size+r.wire+r.log <= maxFlight && len(f.ops)+len(r.ops) <= MaxOps
+}
+
+// commits prepares commits: while the host works on one, requests gather in the next.
+// There is one at the host at a time, so that no commit is there without those before
+// it.
 func (s *Store) commits() {
-	defer close(s.ended)
-	var g group
+	defer close(s.sending)
+	next, last := s.newFlight(), 0
+	var held *request // does not fit in next
 	for {
-		last := len(g.requests)
-		g = group{}
-		if !s.gather(&g, last) {
+		queue, free, ending := s.queue, s.free, s.ending
+		if held != nil {
+			queue = nil
+		}
+		if len(next.requests) == 0 {
+			free = nil
+		} else {
+			ending = nil // what was begun is ended
+		}
+		select {
+		case r := <-queue:
+			if next.fits(r) {
+				s.board(next, r)
+			} else {
+				held = r
+			}
+		case <-free:
+			if held == nil {
+				held = s.gather(next, last)
+			}
+			last = len(next.requests)
+			s.seal(next)
+			s.sending <- next
+			s.keep(next)
+			next = s.newFlight()
+			if held != nil {
+				s.board(next, held)
+				held = nil
+			}
+		case <-ending:
 			return
 		}
-		err := s.commitGroup(g.requests)
-		for _, r := range g.requests {
-			r.done <- err
-		}
-		s.keep()
 	}
 }
 
-// group is what one commit has.
-type group struct {
-	requests []*request
-	size     int // bytes
-	ops      int
+// newFlight begins the commit behind the last one that was sealed.
+func (s *Store) newFlight() *flight {
+	return &flight{changes: make(map[string]*change), log: logRecord{session: s.session}, done: make(chan struct{})}
 }
 
-func (g *group) add(r *request) {
-	g.requests = append(g.requests, r)
-	g.size += r.wire + r.log
-	g.ops += len(r.ops)
-}
-
-func (g *group) fits(r *request) bool {
-	return g.size+r.wire+r.log <= maxGroup && g.ops+len(r.ops) <= MaxOps
-}
-
-// gather waits for a request and adds those that come with it; false if the store is
-// being closed. last is how many requests the commit before had.
-func (s *Store) gather(g *group, last int) bool {
-	r := s.held
-	s.held = nil
-	if r == nil {
-		select {
-		case r = <-s.queue:
-		case <-s.ending:
-			return false
-		}
-	}
-	g.add(r)
-	// The writers of the commit before have just been told, and are about to write
-	// again: let them, or every other commit would be of one request.
+// gather lets those in who are about to write again: the writers of the commit before
+// have just been told, and without them every other commit would be of one request. It
+// returns a request that does not fit.
+func (s *Store) gather(f *flight, last int) *request {
 	for yields := 2; ; {
 		select {
 		case r := <-s.queue:
-			if !g.fits(r) {
-				s.held = r
-				return true
+			if !f.fits(r) {
+				return r
 			}
-			g.add(r)
+			s.board(f, r)
 		default:
-			if len(g.requests) >= last || yields == 0 {
-				return true
+			if len(f.requests) >= last || yields == 0 {
+				return nil
 			}
 			yields--
 			runtime.Gosched()
@@ -107,56 +121,32 @@ func (s *Store) gather(g *group, last int) bool {
 	}
 }
 
-// commitGroup makes a commit. The index has the changes before the host does, and no
-// reader is told of them before the host has acknowledged them.
-func (s *Store) commitGroup(requests []*request) error {
-	// Who has asked may be gone; what was begun is ended all the same.
-	ctx := context.Background()
-	f := &flight{changes: make(map[string]*change), done: make(chan struct{})}
-	log := logRecord{session: s.session}
-	var ops []kvwire.Op
-	for _, r := range requests {
-		for i := range r.ops {
-			c := &r.ops[i]
-			f.changes[c.key] = c
-			log.ops = append(log.ops, logOp{c.key, c.record == nil, c.version.seq, c.size})
-			ops = append(ops, kvwire.Op{Key: c.place(), Value: c.record, Delete: c.record == nil})
-		}
+// board makes a request a part of a commit, or fails it.
+func (s *Store) board(f *flight, r *request) {
+	if err := s.change(context.Background(), f, r); err != nil {
+		r.done <- err
+		return
 	}
-	if err := s.change(ctx, &log, f); err != nil {
-		return err
+	f.requests = append(f.requests, r)
+	f.size += r.wire + r.log
+	for i := range r.ops {
+		c := &r.ops[i]
+		f.log.ops = append(f.log.ops, logOp{c.key, c.record == nil, c.version.seq, c.size})
+		f.ops = append(f.ops, kvwire.Op{Key: c.place(), Value: c.record, Delete: c.record == nil})
 	}
-	seq := s.commit + 1
-	log.prev = s.chain
-	text := log.appendText(nil)
-	record := s.box.seal([]byte{format}, text, logAAD(seq))
-	err := s.backend.Apply(ctx, append(ops, kvwire.Op{Key: numbered(kindLog, seq), Value: record}))
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer close(f.done)
-	if err != nil {
-		// The flight stays: its keys have no value that is known.
-		s.failure, s.pinned = fmt.Errorf("%w (%w)", ErrFailed, err), false
-		return s.failure
-	}
-	s.flight, s.pinned = nil, false
-	s.commit, s.chain = seq, chain(text)
-	s.logCommits++
-	s.logBytes += len(record)
-	return nil
 }
 
-// change makes a commit's changes in the index. After an error there are none.
-func (s *Store) change(ctx context.Context, log *logRecord, f *flight) error {
+// change makes a request's changes in the index. After an error there are none.
+func (s *Store) change(ctx context.Context, f *flight, r *request) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.failure != nil {
-		defer s.mu.Unlock()
 		return s.failure
 	}
 	s.pinned = true
-	for i := 0; i < len(log.ops); {
-		_, _, m := s.tree.find(log.ops[i].key)
+	defer func() { s.pinned = false }()
+	for i := 0; i < len(r.ops); {
+		_, _, m := s.tree.find(r.ops[i].key)
 		if m == nil {
 			i++
 			continue
@@ -165,21 +155,81 @@ func (s *Store) change(ctx context.Context, log *logRecord, f *flight) error {
 		err := s.load(ctx, m)
 		s.mu.Lock()
 		if err != nil {
-			s.pinned = false
-			s.mu.Unlock()
 			return err
 		}
 	}
-	for _, o := range log.ops {
-		if o.delete {
-			s.tree.remove(o.key)
+	for i := range r.ops {
+		c := &r.ops[i]
+		if c.record == nil {
+			s.tree.remove(c.key)
 		} else {
-			s.tree.put(o.key, entry{version: version{o.seq, s.session}, size: o.size})
+			s.tree.put(c.key, entry{version: c.version, size: c.size})
+		}
+		f.changes[c.key] = c
+	}
+	if len(f.requests) == 0 {
+		s.flights = append(s.flights, f)
+	}
+	return nil
+}
+
+// seal gives a commit its number and its record of the log.
+func (s *Store) seal(f *flight) {
+	f.seq = s.sealed + 1
+	f.log.prev = s.sealedChain
+	text := f.log.appendText(nil)
+	record := s.box.seal([]byte{format}, text, logAAD(f.seq))
+	f.chain = chain(text)
+	f.ops = append(f.ops, kvwire.Op{Key: numbered(kindLog, f.seq), Value: record})
+	s.sealed, s.sealedChain = f.seq, f.chain
+	s.logCommits++
+	s.logBytes += len(record)
+}
+
+// sends has the host carry out one commit after the other, and tells who has asked.
+func (s *Store) sends() {
+	defer close(s.ended)
+	for {
+		select {
+		case s.free <- struct{}{}:
+			s.send(<-s.sending)
+		case <-s.sending: // closed: nothing more comes
+			return
 		}
 	}
-	s.flight = f
+}
+
+func (s *Store) send(f *flight) {
+	s.mu.RLock()
+	err := s.failure
+	s.mu.RUnlock()
+	if err == nil {
+		// Who has asked may be gone; what was begun is ended all the same.
+		err = s.backend.Apply(context.Background(), f.ops)
+		if err != nil {
+			err = fmt.Errorf("%w (%w)", ErrFailed, err)
+		}
+	}
+	s.mu.Lock()
+	if err == nil {
+		s.commit, s.chain = f.seq, f.chain
+		s.flights = slices.Delete(s.flights, 0, 1)
+	} else if s.failure == nil {
+		// The flight stays: its keys have no value that is known.
+		s.failure = err
+	}
 	s.mu.Unlock()
-	return nil
+	f.err = err
+	close(f.done)
+	for _, r := range f.requests {
+		r.done <- err
+	}
+	if err == nil {
+		select {
+		case s.rootWants <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // load brings the node of a miss into memory, and others out of it.
@@ -220,29 +270,26 @@ func (s *Store) keepValue(key string, v version, value []byte) {
 // maxKept is the largest value that is kept in memory, in bytes.
 const maxKept = 16 << 10
 
-// keep does what is due after a commit.
-func (s *Store) keep() {
+// keep does what is due now and then, when f is the last commit that has changed the
+// index.
+func (s *Store) keep(f *flight) {
 	s.mu.Lock()
 	s.evict()
-	failed, dirty, commit := s.failure != nil, s.tree.dirty, s.commit
+	dirty := s.tree.dirty
 	s.mu.Unlock()
-	if failed {
+	due := s.logCommits >= maxLogCommits || s.logBytes >= maxLogBytes || dirty >= s.o.CacheSize/2
+	if !due && f.seq-s.rootSeq.Load() < maxLag {
+		return
+	}
+	<-f.done
+	if f.err != nil {
 		return
 	}
 	var err error
-	switch {
-	case s.logCommits >= maxLogCommits || s.logBytes >= maxLogBytes || dirty >= s.o.CacheSize/2:
+	if due {
 		err = s.checkpoint(context.Background())
-	default:
-		lag := commit - s.rootSeq.Load()
-		if lag >= maxLag {
-			err = s.saveRoot(context.Background())
-		} else if lag > 0 {
-			select {
-			case s.rootWants <- struct{}{}:
-			default:
-			}
-		}
+	} else {
+		err = s.saveRoot(context.Background())
 	}
 	if err != nil {
 		s.mu.Lock()

@@ -94,7 +94,9 @@ type Store struct {
 	tables    sync.Map      // name to *Table
 	queue     chan *request
 	ending    chan struct{} // closed by Close
-	ended     chan struct{} // closed when the committer has gone
+	free      chan struct{} // the host has nothing to do
+	sending   chan *flight
+	ended     chan struct{} // closed when there are no commits any more
 	closing   sync.Once
 	closeErr  error
 	rootWants chan struct{}
@@ -103,15 +105,16 @@ type Store struct {
 	tree    *tree
 	commit  uint64 // number of the last commit
 	chain   digest
-	flight  *flight // the commit under way
-	pinned  bool    // nothing may be evicted
-	failure error   // why there are no writes any more
+	flights []*flight // under way, in their order
+	pinned  bool      // nothing may be evicted
+	failure error     // why there are no writes any more
 
 	// The committer's.
-	held       *request // did not fit in the commit before
-	nodes      uint64   // number given last
-	logCommits int
-	logBytes   int
+	sealed      uint64 // number given last
+	sealedChain digest
+	nodes       uint64 // number given last
+	logCommits  int
+	logBytes    int
 
 	rootMu  sync.Mutex    // one writes the sealed root at a time
 	rootSeq atomic.Uint64 // commit that it has
@@ -214,7 +217,8 @@ func newStore(b Backend, master [KeySize]byte, o Options) *Store {
 	rand.Read(r[:]) // never fails
 	return &Store{
 		backend: b, o: o, master: master, box: newBox(derive(master[:], "eos kv v1 index", 32)), session: binary.LittleEndian.Uint64(r[:]),
-		tree: newTree(), queue: make(chan *request), ending: make(chan struct{}), ended: make(chan struct{}), rootWants: make(chan struct{}, 1),
+		tree: newTree(), queue: make(chan *request), ending: make(chan struct{}),
+		free: make(chan struct{}), sending: make(chan *flight), ended: make(chan struct{}), rootWants: make(chan struct{}, 1),
 	}
 }
 
@@ -239,7 +243,9 @@ func Open(ctx context.Context, b Backend, master [KeySize]byte, o Options) (*Sto
 	if err := s.recover(ctx); err != nil {
 		return nil, err
 	}
+	s.sealed, s.sealedChain = s.commit, s.chain
 	go s.commits()
+	go s.sends()
 	go s.roots()
 	return s, nil
 }

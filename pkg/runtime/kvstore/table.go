@@ -166,7 +166,7 @@ func (t *Table) integrity(key, why string) error {
 func (s *Store) look(ctx context.Context, key string) (entry, *flight, error) {
 	for {
 		s.mu.RLock()
-		if f := s.flight; f != nil && f.changes[key] != nil {
+		if f := s.changing(key); f != nil {
 			s.mu.RUnlock()
 			return entry{}, f, nil
 		}
@@ -185,11 +185,21 @@ func (s *Store) look(ctx context.Context, key string) (entry, *flight, error) {
 	}
 }
 
+// changing returns the last commit under way that changes a key. It needs the lock.
+func (s *Store) changing(key string) *flight {
+	for i := len(s.flights) - 1; i >= 0; i-- {
+		if f := s.flights[i]; f.changes[key] != nil {
+			return f
+		}
+	}
+	return nil
+}
+
 // still reports whether a key has the entry, and no commit under way changes it.
 func (s *Store) still(key string, e entry) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if f := s.flight; f != nil && f.changes[key] != nil {
+	if s.changing(key) != nil {
 		return false
 	}
 	now, found, m := s.tree.find(key)
@@ -199,7 +209,7 @@ func (s *Store) still(key string, e entry) bool {
 // await waits for a commit and returns the value that it gives to a key. The record is
 // in our memory, so that nobody has to be asked.
 func (s *Store) await(ctx context.Context, f *flight, key string) ([]byte, error) {
-	if err := s.landed(ctx, f); err != nil {
+	if err := landed(ctx, f); err != nil {
 		return nil, err
 	}
 	c := f.changes[key]
@@ -213,19 +223,14 @@ func (s *Store) await(ctx context.Context, f *flight, key string) ([]byte, error
 	return value, nil
 }
 
-// landed waits for the end of a commit, and fails if the store has.
-func (s *Store) landed(ctx context.Context, f *flight) error {
+// landed waits for the end of a commit, and fails if the commit has.
+func landed(ctx context.Context, f *flight) error {
 	select {
 	case <-f.done:
+		return f.err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.flight == f {
-		return s.failure
-	}
-	return nil
 }
 
 // Bounds of what a scan asks the host for at once; a larger value comes alone.
@@ -314,7 +319,10 @@ func (t *Table) pages(ctx context.Context, prefix []byte, f func([]found) error)
 		var page []found
 		bytes, end := 0, true
 		t.s.mu.RLock()
-		under := t.s.flight
+		var under *flight
+		if n := len(t.s.flights); n > 0 {
+			under = t.s.flights[n-1]
+		}
 		m := t.s.tree.ascend(from, func(key string, e entry) bool {
 			if !strings.HasPrefix(key, all) {
 				return false
@@ -336,7 +344,7 @@ func (t *Table) pages(ctx context.Context, prefix []byte, f func([]found) error)
 		}
 		// The index has the changes of a commit before the host has.
 		if under != nil {
-			if err := t.s.landed(ctx, under); err != nil {
+			if err := landed(ctx, under); err != nil {
 				return err
 			}
 		}
