@@ -23,6 +23,9 @@ const (
 	// quick is how long a handler may take, on average, to be run by the enclave's
 	// thread: waking a goroutine, and by it the enclave, costs about as much.
 	quick = 25 * time.Microsecond
+	// maxBatch bounds the requests that one OCALL does itself: with more of them
+	// several processors are better.
+	maxBatch = 16
 )
 
 // method is a handler and how long it has taken lately.

@@ -102,7 +102,10 @@ func (s *Server) Serve(looks bool) error {
 	if room {
 		s.kick()
 	}
-	for _, j := range jobs {
+	for _, j := range jobs[min(maxBatch, len(jobs)):] {
+		s.pool.later(j, s.respondLater)
+	}
+	for _, j := range jobs[:min(maxBatch, len(jobs))] {
 		if r, done := s.pool.now(j); done {
 			s.respond(r, looks)
 		} else {

@@ -182,13 +182,13 @@ func rpcRead(p, size uint64) uint64 {
 	return r
 }
 
-// rpcWrite puts whole requests in the ring, as many as there is room for, and
-// reports whether the host has to be rung.
-func rpcWrite(p, size uint64) (done uint64, bell bool) {
+// rpcWrite puts whole requests in the ring, as many as there is room for or, with
+// all, all or none, and reports whether the host has to be rung.
+func rpcWrite(p, size uint64, all bool) (done uint64, bell bool) {
 	if rpcOut.Status() != ring.OK {
 		return errIO, false
 	}
-	count := uint32(0)
+	count := uint64(0)
 	for end := uint64(0); end < size; count++ {
 		n := uint64(wire.RequestSize)
 		if size-end >= n {
@@ -200,6 +200,11 @@ func rpcWrite(p, size uint64) (done uint64, bell bool) {
 		end += n
 	}
 	lock(&rpcLock)
+	if frames := size + (count-1)*ring.FrameHeader; all && rpcOut.Room() < frames && rpcOut.PrepareWait(frames) {
+		rpcFile.room = frames
+		unlock(&rpcLock)
+		return errAgain, false
+	}
 	for done < size {
 		n := wire.RequestSize + le(span(p+done+10, 4))
 		s := rpcOut.Reserve(n)
@@ -231,7 +236,7 @@ func rpcWrite(p, size uint64) (done uint64, bell bool) {
 }
 
 func rpcSend(p, size uint64) uint64 {
-	r, bell := rpcWrite(p, size)
+	r, bell := rpcWrite(p, size, false)
 	if bell {
 		notify(wall.NotifyRPC, 0, 0, 0)
 	}
@@ -251,7 +256,7 @@ func rpcExchange(fd, p, n, buf, size uint64) uint64 {
 		return errMsgSize
 	}
 	if n != 0 {
-		r, bell := rpcWrite(p, n)
+		r, bell := rpcWrite(p, n, true)
 		if bell {
 			notify(wall.NotifyRPC, 1, 0, 0)
 		}

@@ -2,9 +2,11 @@ package rpc
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 
 	"github.com/enclaveos/eos/pkg/channel/wire"
@@ -44,9 +46,11 @@ func (e *SizeError) Error() string {
 
 // carrier moves messages.
 type carrier interface {
-	// exchange sends a request and may take a response, into buf: n is its size, or
+	// exchange sends requests and may take a response, into buf: n is its size, or
 	// 0 if there is none now. After n > 0, poll must be called until it returns 0.
-	exchange(request, buf []byte) (n int, err error)
+	exchange(requests, buf []byte) (n int, err error)
+	// batch is how many bytes of requests may go at once; 0: one request.
+	batch() int
 	// poll takes a response if there is one.
 	poll(buf []byte) (n int, err error)
 	// receive waits for a response and takes it. It may use buf.
@@ -64,6 +68,10 @@ type Client struct {
 	calls map[uint64]*call // without response, by id
 	err   error            // why the channel has ended
 	ended chan struct{}
+
+	queueing sync.Mutex
+	queue    []byte // requests that the sender will take
+	sending  bool   // there is one
 }
 
 // call is a request that has no response yet. done gets one value when it has.
@@ -81,6 +89,7 @@ var freeCalls = sync.Pool{New: func() any { return &call{done: make(chan struct{
 const (
 	usualMessage = 16 << 10
 	maxMessage   = wire.ResponseSize + wire.MaxPayload
+	maxKept      = 4 * usualMessage // of a buffer that is kept for later
 )
 
 var freeBuffers = sync.Pool{New: func() any { return &buffers{in: make([]byte, usualMessage)} }}
@@ -203,18 +212,91 @@ func (c *Client) abandon(w *call) bool {
 	}
 }
 
-// send sends a request, and takes the responses that are there then.
+// send sends a request, and takes the responses that are there then. When many call
+// at once, one of them sends what has come together meanwhile: to leave the enclave
+// costs more than a request.
 func (c *Client) send(r wire.Request) error {
+	most := c.c.batch()
+	if wire.RequestSize+len(r.Payload) > most {
+		return c.sendNow(r)
+	}
+	c.queueing.Lock()
+	c.queue = wire.AppendRequest(c.queue, r)
+	if c.sending {
+		c.queueing.Unlock()
+		return nil // who does will take it
+	}
+	c.sending = true
+	c.queueing.Unlock()
+	if len(c.slots) > 1 {
+		runtime.Gosched() // others are about to call, too
+	}
+	more, err := c.sendQueue()
+	if more {
+		// Those of others: the caller shall not be kept by them.
+		go func() {
+			for more && err == nil {
+				more, err = c.sendQueue()
+			}
+			if err != nil {
+				c.fail(err)
+			}
+		}()
+		return nil
+	}
+	return err
+}
+
+// sendQueue sends what is in the queue, and reports whether there is more already. If
+// not, nobody is sending any more.
+func (c *Client) sendQueue() (more bool, err error) {
+	b := freeBuffers.Get().(*buffers)
+	c.queueing.Lock()
+	b.out, c.queue = c.queue, b.out[:0]
+	c.queueing.Unlock()
+	for out := b.out; len(out) > 0 && err == nil; {
+		n := whole(out, c.c.batch())
+		err = c.exchange(out[:n], b.in)
+		out = out[n:]
+	}
+	if cap(b.out) <= maxKept {
+		freeBuffers.Put(b)
+	}
+	c.queueing.Lock()
+	defer c.queueing.Unlock()
+	c.sending = len(c.queue) > 0 && err == nil
+	return c.sending, err
+}
+
+// whole is how many bytes of b are whole requests, at most most but at least one.
+func whole(b []byte, most int) (n int) {
+	for n < len(b) {
+		next := n + wire.RequestSize + int(binary.LittleEndian.Uint32(b[n+10:]))
+		if next > most && n > 0 {
+			break
+		}
+		n = next
+	}
+	return n
+}
+
+// sendNow sends one request by itself.
+func (c *Client) sendNow(r wire.Request) error {
 	b := freeBuffers.Get().(*buffers)
 	b.out = wire.AppendRequest(b.out[:0], r)
-	n, err := c.c.exchange(b.out, b.in)
-	for err == nil && n > 0 {
-		if err = c.take(b.in[:n]); err == nil {
-			n, err = c.c.poll(b.in)
-		}
-	}
-	if cap(b.out) <= 2*usualMessage {
+	err := c.exchange(b.out, b.in)
+	if cap(b.out) <= maxKept {
 		freeBuffers.Put(b)
+	}
+	return err
+}
+
+func (c *Client) exchange(requests, buf []byte) error {
+	n, err := c.c.exchange(requests, buf)
+	for err == nil && n > 0 {
+		if err = c.take(buf[:n]); err == nil {
+			n, err = c.c.poll(buf)
+		}
 	}
 	return err
 }
@@ -280,6 +362,8 @@ func (s *stream) exchange(request, _ []byte) (int, error) {
 	_, err := s.rw.Write(request)
 	return 0, err
 }
+
+func (s *stream) batch() int { return 0 }
 
 func (s *stream) poll([]byte) (int, error) { return 0, nil }
 

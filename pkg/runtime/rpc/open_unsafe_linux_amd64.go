@@ -76,6 +76,9 @@ func (d *device) call(request, buf []byte) (int, syscall.Errno) {
 	return int(n), errno
 }
 
+// batch is a fraction of the ring.
+func (d *device) batch() int { return 64 << 10 }
+
 // poll leaves a response that is larger than buf to receive.
 func (d *device) poll(buf []byte) (int, error) {
 	n, errno := d.call(nil, buf)
