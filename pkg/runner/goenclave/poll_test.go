@@ -3,6 +3,7 @@ package goenclave
 import (
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -208,5 +209,39 @@ func TestDataPlaneDies(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 		})
+	}
+}
+
+// Whoever is or comes next in a wait that polls is sent back, with and without a data
+// plane: a lost kick hangs this.
+func TestKicks(t *testing.T) {
+	for _, data := range []bool{false, true} {
+		q := new(polls)
+		if data {
+			q.data = newFakeData(t)
+		}
+		const rounds = 1000
+		var asked, seen atomic.Int32
+		done := make(chan bool)
+		for range 2 {
+			go func() {
+				p := new(parking)
+				for seen.Load() < rounds {
+					q.wait(p, -1)
+					seen.Store(asked.Load()) // as a look at the ring
+				}
+				q.kick() // the other one may sleep
+				done <- true
+			}()
+		}
+		for i := range int32(rounds) {
+			asked.Add(1)
+			q.kick()
+			for seen.Load() < i+1 {
+				runtime.Gosched()
+			}
+		}
+		<-done
+		<-done
 	}
 }

@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	wall "github.com/enclaveos/eos/pkg/wall"
@@ -303,5 +305,44 @@ func TestEnd(t *testing.T) {
 	// A thread that comes back from an OCALL goes nowhere.
 	if code := ends(t, func() { notify(wall.NotifyPark, 0, 0, 0) }); code != 2 {
 		t.Errorf("a parked thread: %d", code)
+	}
+}
+
+// As many promises as there are free TCSs; each is redeemed by one clone.
+func TestReserveThread(t *testing.T) {
+	e := newEnclave(t)
+	e.boot(t)
+	first := threadAt(0)
+	first.state = stateBusy
+	const free = testThreads - 1
+	var all sync.WaitGroup
+	var granted atomic.Int32
+	for range 2 * free {
+		all.Go(func() {
+			growStack(16)
+			if reserveThread() {
+				granted.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if granted.Load() != free || reserved != free || outOfTCS != 1 {
+		t.Errorf("%d of %d were granted", granted.Load(), free)
+	}
+	f := &frame{di: cloneVM | cloneThread}
+	for i := range free {
+		if r := clone(f, first); failed(r) || int(reserved) != free-1-i {
+			t.Errorf("clone %d: %d, %d are still promised", i, int64(r), reserved)
+		}
+		if reserveThread() {
+			t.Errorf("a promise of what has been promised")
+		}
+	}
+	if r := clone(f, first); r != errAgain {
+		t.Errorf("one too many: %d", int64(r))
+	}
+	atomic.StoreUint32(&threadAt(3).state, stateIdle)
+	if !reserveThread() || reserveThread() {
+		t.Error("not one for the thread that has ended")
 	}
 }
