@@ -53,6 +53,13 @@
 //	0x0311 StdioRead    u32 max              bytes of standard input, none at its end
 //	0x0312 Stats        u64s                 one way
 //
+// A request with id 0 wants no response. The low byte of another id says whom the
+// response wakes: the index of a TCS, for requests of the kernel's own, or
+// IDProgram for those of the program, whose methods the host is free to have. Of
+// those at most MaxInFlight are without response, and request and response have at
+// most MaxPayload bytes of payload. Which host function does one, and how, is
+// package dispatch's.
+//
 // Package wire does not allocate (but for what its callers let append grow), does
 // not panic and imports nothing: the kernel inside the Go runtime uses it too.
 package wire
