@@ -60,7 +60,8 @@ type Host struct {
 	Tables Tables // nil: no store
 	// SealRoot is the key that apps' seal keys are derived from; nil: there are none.
 	SealRoot []byte
-	Fetch    Fetcher // nil: no network
+	Fetch    Fetcher // nil: no HTTPS
+	Dial     Dialer  // nil: no connections
 	// SetExtension keeps an app's attestation extension; nil: there are none.
 	SetExtension func(ctx context.Context, app string, n uint32, value []byte) error
 	// Memory bounds the linear memory of all instances together, in bytes; 0: nothing
@@ -122,12 +123,8 @@ func (a *App) imports(ctx context.Context) error {
 		switch mod {
 		case meter.Module, wasiModule, abortModule:
 		case abi.Module:
-			fn, ok := abi.Lookup(name)
-			if !ok {
+			if _, ok := abi.Lookup(name); !ok {
 				return fmt.Errorf("imports %s.%s, which there is not", mod, name)
-			}
-			if fn.Interface != abi.Core && !a.May(manifest.Interface(fn.Interface)) {
-				return fmt.Errorf("imports %s.%s, but the app has not the interface %q", mod, name, fn.Interface)
 			}
 		default:
 			return fmt.Errorf("imports %s.%s: apps can import from %s and %s", mod, name, wasiModule, abi.Module)

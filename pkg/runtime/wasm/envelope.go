@@ -326,7 +326,7 @@ func (m *Module) wasmCall(ctx context.Context, c module.Caller, body json.RawMes
 		}
 		params[want.Name] = p.Value
 	}
-	res, err := a.Call(ctx, m.caller(c), r.Function, params)
+	res, err := a.Call(ctx, m.caller(ctx, c), r.Function, params)
 	if err != nil {
 		return nil, err
 	}
@@ -371,7 +371,7 @@ func (m *Module) callNamed(ctx context.Context, c module.Caller, app, function s
 	if f := m.allow(a, function, c); f != nil {
 		return nil, f
 	}
-	return a.Call(ctx, m.caller(c), function, params)
+	return a.Call(ctx, m.caller(ctx, c), function, params)
 }
 
 func (m *Module) connectCall(ctx context.Context, c module.Caller, body json.RawMessage) (any, error) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/enclaveos/eos/pkg/manifest"
 	"github.com/enclaveos/eos/pkg/runtime/wasm/abi"
 	"github.com/enclaveos/eos/pkg/runtime/wasm/meter"
 )
@@ -111,7 +112,11 @@ func (a *App) instantiateHost(ctx context.Context, need map[string]bool) error {
 	if need[abi.Module] {
 		b := a.runtime.NewHostModuleBuilder(abi.Module)
 		for _, f := range abi.Functions {
-			b.NewFunctionBuilder().WithGoModuleFunction(hostCall(hostFuncs[f.Name]), f.Params, f.Results).
+			call := hostFuncs[f.Name]
+			if f.Interface != abi.Core && !a.May(manifest.Interface(f.Interface)) {
+				call = denied
+			}
+			b.NewFunctionBuilder().WithGoModuleFunction(hostCall(call), f.Params, f.Results).
 				WithName(f.Name).Export(f.Name)
 		}
 		if _, err := b.Instantiate(ctx); err != nil {
@@ -149,6 +154,9 @@ func (a *args) storeError(what string, err error) int32 {
 	a.in.app.log.Error("the store failed", "call", what, "error", err)
 	return abi.ErrUnavailable
 }
+
+// denied stands in for the functions of interfaces that the app has not.
+func denied(context.Context, *args) int32 { return abi.ErrDenied }
 
 func resultRead(_ context.Context, a *args) int32 {
 	b := a.room(1 << 31)

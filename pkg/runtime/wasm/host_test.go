@@ -216,6 +216,23 @@ func TestCrypto(t *testing.T) {
 
 const macOfData = "7tyl55p/pPFFZE6hJWZvvourWQgBlW/sDUt2B9FCe8g="
 
+// TestDenied: a function of an interface that the app has not says so, and does nothing.
+func TestDenied(t *testing.T) {
+	var calls []string
+	var want []int32
+	for _, f := range abi.Functions {
+		if f.Interface != abi.Core {
+			calls = append(calls, fmt.Sprintf("[%q%s]", f.Name, strings.Repeat(",1", len(f.Params))))
+			want = append(want, abi.ErrDenied)
+		}
+	}
+	a := load(t, newHost(t, Interpreter), "guest", guest(t), func(m *manifest.App) { m.Interfaces = nil })
+	defer a.Close(context.Background())
+	if got := codes(script(t, a, "["+strings.Join(calls, ",")+"]")); !slices.Equal(got, want) || len(got) < 20 {
+		t.Errorf("codes %v", got)
+	}
+}
+
 // TestApart: two apps with the same code share nothing.
 func TestApart(t *testing.T) {
 	a := sharedGuest(t)
@@ -346,6 +363,49 @@ func TestFetch(t *testing.T) {
 	if !strings.Contains(string(got[2].Result), "X-Test: yes\r\n") {
 		t.Errorf("the headers are %q", got[2].Result)
 	}
+}
+
+// pipeDialer connects to a function.
+type pipeDialer func(net.Conn)
+
+func (d pipeDialer) DialContext(_ context.Context, _, address string) (net.Conn, error) {
+	if strings.HasPrefix(address, "none.") {
+		return nil, io.ErrUnexpectedEOF
+	}
+	a, b := net.Pipe()
+	go d(b)
+	return a, nil
+}
+
+// TestConnections: a connection is a file, to what the allow-list has.
+func TestConnections(t *testing.T) {
+	a := with(t, func(l *manifest.Limits) { l.TimeMS = 300 })
+	a.host.Dial = pipeDialer(func(c net.Conn) {
+		b := make([]byte, 100)
+		n, _ := c.Read(b)
+		if string(b[:n]) == "hang" {
+			_, _ = c.Read(b) // until the guest is gone
+		}
+		fmt.Fprintf(c, "you said %s", b[:n])
+		c.Close()
+	})
+	defer func() { a.host.Dial = nil }()
+	for _, c := range []struct{ address, text, want string }{
+		{"127.0.0.1:8443", "hello", `"you said hello"`},
+		{"a.example.com:443", "hello", `"you said hello"`},
+		{"127.0.0.1:8444", "hello", "ermission denied"},
+		{"10.0.0.1:8443", "hello", "ermission denied"},
+		{"../tcp/10.0.0.1:8443", "hello", "ermission denied"},
+		{"none.example.com:443", "hello", "I/O error"},
+		{"rubbish", "hello", "No such file"},
+	} {
+		got, err := call(t, a, "dial", fmt.Sprintf(`{"address":%q,"text":%q}`, c.address, c.text))
+		if err != nil || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %s, %v; want %s", c.address, got, err, c.want)
+		}
+	}
+	_, err := call(t, a, "dial", `{"address":"127.0.0.1:8443","text":"hang"}`)
+	fault(t, "a connection that hangs", err, FaultTime, "300 ms")
 }
 
 func TestFiles(t *testing.T) {

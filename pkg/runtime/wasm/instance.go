@@ -13,6 +13,7 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
+	experimentalsys "github.com/tetratelabs/wazero/experimental/sys"
 	"github.com/tetratelabs/wazero/experimental/sysfs"
 	"github.com/tetratelabs/wazero/sys"
 
@@ -161,10 +162,15 @@ func (a *App) newInstance(ctx context.Context, caller Caller, end time.Time, s s
 			config = config.WithEnv(k, v)
 		}
 	}
+	files := wazero.NewFSConfig()
+	mount := func(fs experimentalsys.FS, at string) { files = files.(sysfs.FSConfig).WithSysFSMount(fs, at) }
 	if a.files != nil {
-		fs := wazero.NewFSConfig().(sysfs.FSConfig).WithSysFSMount(a.files.View(in.fsAccess), "/")
-		config = config.WithFSConfig(fs)
+		mount(a.files.View(in.fsAccess), "/")
 	}
+	if len(a.Egress) > 0 && a.host.Dial != nil {
+		mount(&netFS{in: in}, netMount)
+	}
+	config = config.WithFSConfig(files)
 	defer func() {
 		if r := recover(); r != nil {
 			f, ok := r.(*Fault)

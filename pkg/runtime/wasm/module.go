@@ -69,6 +69,7 @@ type Config struct {
 	Tables   Tables // nil: no store
 	SealRoot []byte // nil: no seal keys
 	Fetch    Fetcher
+	Dial     Dialer
 	Engine   EngineKind // empty: what there is
 	Log      *slog.Logger
 	Changed  func() error
@@ -82,7 +83,7 @@ func (m *Module) StartWith(ctx context.Context, c Config) error {
 	}
 	m.log, m.changed = c.Log, c.Changed
 	m.host = Host{
-		Engine: c.Engine, Log: c.Log, Tables: c.Tables, SealRoot: c.SealRoot, Fetch: c.Fetch,
+		Engine: c.Engine, Log: c.Log, Tables: c.Tables, SealRoot: c.SealRoot, Fetch: c.Fetch, Dial: c.Dial,
 		SetExtension: m.setExtension, Memory: m.Memory,
 	}
 	m.apps, m.busy = map[string]*App{}, map[string]bool{}
@@ -311,8 +312,13 @@ func (m *Module) allow(a *App, function string, c module.Caller) *Fault {
 }
 
 // caller is what an app learns of who calls.
-func (m *Module) caller(c module.Caller) Caller {
+func (m *Module) caller(ctx context.Context, c module.Caller) Caller {
 	out := Caller{Role: c.Role.String(), Roles: m.roles(c)}
+	if p, ok := ratls.PeerOf(ctx); ok {
+		if r := p.Result(); r != nil && r.Quote != nil && r.Quote.Report != nil {
+			out.Peer = hex.EncodeToString(r.Quote.Report.MREnclave[:])
+		}
+	}
 	return out
 }
 

@@ -175,7 +175,7 @@ func (m *Module) command(w http.ResponseWriter, r *http.Request, a *App, prefix,
 	if !ok {
 		return
 	}
-	res, err := a.Run(r.Context(), m.caller(c), &Request{
+	res, err := a.Run(r.Context(), m.caller(r.Context(), c), &Request{
 		Method: r.Method, Host: r.Host, Prefix: prefix, Path: path, Query: r.URL.RawQuery, Header: r.Header, Body: b,
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"time"
 
@@ -20,7 +21,8 @@ func (m *Module) Start(ctx context.Context, env *module.Env) error {
 			ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute,
 			MaxResponseHeaderBytes: maxHeaders,
 		}),
-		Log: env.Log, Changed: env.Changed,
+		Dial: &net.Dialer{},
+		Log:  env.Log, Changed: env.Changed,
 	}
 	if env.State != nil {
 		root := env.State.Key("wasm seal keys")

@@ -253,12 +253,6 @@ func TestLoadRefused(t *testing.T) {
 			t.Errorf("%s: %v; want %q", name, err, c.want)
 		}
 	}
-	// An interface that is not granted.
-	desc := manifest.NewApp("guest")
-	desc.Interfaces = []manifest.Interface{manifest.KV}
-	if _, err := newHost(t, Interpreter).Load(t.Context(), desc, guest(t)); err == nil || !strings.Contains(err.Error(), "has not the interface") {
-		t.Errorf("without interfaces: %v", err)
-	}
 }
 
 func TestMain(m *testing.M) {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"sort"
@@ -168,3 +169,25 @@ func list(path string) {
 
 //go:wasmexport files()string
 func files() { answer(filesTest()) }
+
+// dial sends a text over a connection and answers with what comes back.
+//
+//go:wasmexport dial(address:string,text:string)string
+func dial(address, text string) {
+	f, err := os.OpenFile("/net/tcp/"+address, os.O_RDWR, 0)
+	if err != nil {
+		result(err)
+		return
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		result(err)
+		return
+	}
+	b, err := io.ReadAll(f)
+	if err != nil {
+		result(err)
+		return
+	}
+	answer(string(b))
+}
