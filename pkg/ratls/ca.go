@@ -138,7 +138,7 @@ func parseCA(certPEM, keyPEM []byte) (*CA, error) {
 	if !ca.cert.BasicConstraintsValid || !ca.cert.IsCA {
 		return nil, fmt.Errorf("%q is not a CA certificate", ca.cert.Subject)
 	}
-	if ca.cert.KeyUsage&x509.KeyUsageCertSign == 0 {
+	if ca.cert.KeyUsage != 0 && ca.cert.KeyUsage&x509.KeyUsageCertSign == 0 { // none at all is no restriction
 		return nil, fmt.Errorf("%q may not sign certificates (key usage)", ca.cert.Subject)
 	}
 	var err error

@@ -239,7 +239,7 @@ func TestSessionRate(t *testing.T) {
 func TestNoResumption(t *testing.T) {
 	w := newWorld(t)
 	addr := serve(t, w.attester(t, nil))
-	cache := tls.NewLRUClientSessionCache(8)
+	cache := &countingCache{ClientSessionCache: tls.NewLRUClientSessionCache(8)}
 	for range 3 {
 		conn := plain(t, addr, &tls.Config{ServerName: "localhost", ClientSessionCache: cache})
 		postRaw(t, conn, "GET", "/", nil).Body.Close()
@@ -247,6 +247,20 @@ func TestNoResumption(t *testing.T) {
 			t.Error("a session was resumed")
 		}
 	}
+	if cache.n.Load() != 0 {
+		t.Errorf("%d tickets were given", cache.n.Load())
+	}
+}
+
+// countingCache counts tickets.
+type countingCache struct {
+	tls.ClientSessionCache
+	n atomic.Int64
+}
+
+func (c *countingCache) Put(key string, s *tls.ClientSessionState) {
+	c.n.Add(1)
+	c.ClientSessionCache.Put(key, s)
 }
 
 func TestQuoterDown(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 func TestShutdown(t *testing.T) {
 	running, release := make(chan struct{}), make(chan struct{})
 	s := start(t, func(s *setup) {
+		// Less than net/http waits for connections that have never asked for anything.
+		s.ingress.ShutdownTimeout = 4 * time.Second
 		s.ingress.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/long" {
 				close(running)
