@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"encoding/pem"
@@ -54,7 +55,7 @@ func mintEvidence(ts *testscript.TestScript, t testing.TB, kind, dir string) {
 }
 
 // mintLeaf is "evidence leaf DIR": cert.pem as an enclave of ours shows it, good from
-// attesttest.Now for a day, with bundle.json, root.pem and manifest.json; its MRENCLAVE is ratlstest.Measurement("story").
+// attesttest.Now for a day, with bundle.json, root.pem, manifest.json, ca.pem and a policy.json about its extensions; edited.pem is not as it was signed. Its MRENCLAVE is ratlstest.Measurement("story").
 func mintLeaf(ts *testscript.TestScript, dir string) {
 	now := attesttest.Now
 	p, err := ratlstest.New(now)
@@ -94,8 +95,16 @@ func mintLeaf(ts *testscript.TestScript, dir string) {
 	_, rootPEM := pem.Decode(e.TCBInfoChain) // what is behind the signer
 	manifest, err := config.Manifest().AppendJSON(nil)
 	ts.Check(err)
+	accept := trust.Policy
+	accept.Roots = attest.Any[string]()
+	accept.Extensions = []attest.ExtensionRule{{OID: ratls.OIDConfigRoot, Value: attest.OneOf(string(root[:]))}}
+	policy, err := json.Marshal(accept)
+	ts.Check(err)
+	edited := bytes.Replace(conn.Peer().Certificate().Raw, []byte("tools"), []byte("TOOLS"), 1)
+	edited = append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: edited}), ca.CertificatePEM()...)
 	writeEvidence(ts, dir, map[string][]byte{
-		"cert.pem": chain, "bundle.json": bundle, "root.pem": rootPEM, "manifest.json": manifest,
+		"cert.pem": chain, "bundle.json": bundle, "root.pem": rootPEM, "manifest.json": manifest, "policy.json": policy,
+		"ca.pem": ca.CertificatePEM(), "edited.pem": edited,
 	})
 }
 

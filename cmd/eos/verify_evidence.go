@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -172,54 +171,7 @@ func verifyFile(ctx context.Context, u *ui, path string, kind evidenceKind, f *e
 	if err != nil {
 		return err
 	}
-	peer, err := ratls.VerifyCertificate(ctx, chain, x.trust)
-	if err != nil {
-		// Only what has no evidence of ours, and is refused for nothing else, is
-		// looked at as another implementation's.
-		var e *attest.Error
-		if errors.As(err, &e) && e.Step == ratls.StepEvidence {
-			if quote, form := foreignEvidence(chain[0]); quote != nil {
-				return x.end(x.foreign(ctx, chain, quote, form), asJSON)
-			}
-		}
-		refused := &ratls.RefusedError{Chain: chain, Err: err}
-		errors.As(err, &refused)
-		x.refused(ctx, refused)
-		return x.end(refused.Err, asJSON)
-	}
-	x.accepted(peer)
-	if f.manifest != "" {
-		err = x.config(peer, nil)
-	}
-	return x.end(err, asJSON)
-}
-
-// foreignEvidence is the quote in a certificate of another implementation that is about
-// the certificate's key, and the name of its form.
-func foreignEvidence(cert *x509.Certificate) (quote []byte, form string) {
-	if d, err := ratls.DICEOf(cert); err == nil {
-		return d.Quote, "DICE evidence"
-	}
-	if quote, err := attest.QuoteOfOECertificate(cert); err == nil {
-		return quote, "the form of Open Enclave and EGo"
-	}
-	if quote, err := ratls.GramineQuoteOf(cert); err == nil {
-		return quote, "Gramine's old form"
-	}
-	return nil, ""
-}
-
-// foreign verifies the evidence in a certificate of another implementation.
-func (x *examination) foreign(ctx context.Context, chain []*x509.Certificate, quote []byte, form string) error {
-	x.report.SetCertificate(chain, false)
-	if x.f.manifest != "" {
-		return usagef("--config-manifest is for certificates of eos: this one has no configuration's root")
-	}
-	err := x.appraise(ctx, quote)
-	x.report.Add("key", keyHeld, evidence.Held, form)
-	x.report.Add("session", sessionHeld, evidence.NotChecked, "evidence in a certificate says who made its key, not who has it now")
-	x.issuer() // VerifyCertificate has looked at it before it looked for evidence
-	return err
+	return x.end(x.certificate(ctx, chain), asJSON)
 }
 
 // maxEvidence bounds a file with a quote or a certificate.
@@ -321,17 +273,6 @@ func (x *examination) refused(ctx context.Context, r *ratls.RefusedError) {
 	if x.f.manifest != "" {
 		x.report.Add(string(stepManifest), configHeld, evidence.NotChecked, "")
 	}
-}
-
-// quoteIn is the quote in a certificate of ours, or of another implementation.
-func quoteIn(cert *x509.Certificate) []byte {
-	for _, e := range cert.Extensions {
-		if e.Id.Equal(ratls.OIDQuote) {
-			return e.Value
-		}
-	}
-	quote, _ := foreignEvidence(cert)
-	return quote
 }
 
 // result notes what the verifier found, and how the policy judged.
