@@ -52,7 +52,7 @@ var arrows = []struct {
 	{"pkg/runtime/wasm/abi", "", "the guest interface as data: builders and engines read it"},
 	{"pkg/runtime/wasm/meter", "", "a pass over a module's bytes; no engine"},
 	{"pkg/runtime/wasm/wasifs", "pkg/runtime/kvstore", "files in a table of the sealed store"},
-	{"pkg/runtime/wasm", "pkg/manifest pkg/manifest/* pkg/enclave pkg/ratls pkg/attest pkg/runtime/*", "a module: apps of a manifest over the store, with claims of their own"},
+	{"pkg/runtime/wasm", "pkg/manifest pkg/manifest/* pkg/ratls pkg/attest pkg/runtime/*", "a module: apps of a manifest over the store, with claims of their own"},
 	{"pkg/runtime/helloworld", "pkg/runtime/module", "a module"},
 	{"pkg/runtime/boot", "pkg/wall/start pkg/channel/wire pkg/enclave pkg/ratls pkg/runtime/*", "the one place where the runtime is put together"},
 	{"cmd/eos-enclave", "pkg/runtime/*", "the program in a runtime image: it names the modules"},

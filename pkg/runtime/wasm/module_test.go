@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -437,4 +438,15 @@ func TestStatus(t *testing.T) {
 		module.Reporter
 		module.Counter
 	} = w.m
+}
+
+// TestMemoryShare: without a limit of the Go runtime there is none, and with one a part.
+func TestMemoryShare(t *testing.T) {
+	if n := memoryShare(); n != 0 {
+		t.Errorf("without a limit: %d", n)
+	}
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(800 << 20))
+	if n := memoryShare(); n != 500<<20 {
+		t.Errorf("of 800 MiB: %d", n)
+	}
 }

@@ -2,11 +2,12 @@ package wasm
 
 import (
 	"context"
+	"math"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"time"
 
-	"github.com/enclaveos/eos/pkg/enclave"
 	"github.com/enclaveos/eos/pkg/runtime/module"
 )
 
@@ -32,13 +33,14 @@ func (m *Module) Start(ctx context.Context, env *module.Env) error {
 	return m.StartWith(ctx, c)
 }
 
-// memoryShare is half of the enclave's heap: the other half is for the compiled code,
-// the runtime and the garbage between two collections. Outside of enclaves nothing
-// bounds it.
+// memoryShare is five eighths of what the Go runtime may use, which in an enclave is
+// what its image's heap allows (GOMEMLIMIT): the rest is for compiled code, for the
+// runtime and for what lies about between two collections. Where there is no such limit
+// there is none here.
 func memoryShare() int64 {
-	s, err := enclave.ReadStats()
-	if err != nil {
+	limit := debug.SetMemoryLimit(-1)
+	if limit == math.MaxInt64 {
 		return 0
 	}
-	return int64(s.HeapMax / 2)
+	return limit / 8 * 5
 }
