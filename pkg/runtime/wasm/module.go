@@ -169,12 +169,18 @@ func (a *App) origin() string {
 // ConfigLeaves implements module.Configured:
 //
 //	wasm.engine                compiler or interpreter
+//	wasm.egress_cas            SHA-256 of the authorities of https_fetch, hex; absent:
+//	                           no app may use it
 //	wasm.<app>.code_hash       SHA-256 of the module, hex
 //	wasm.<app>.config_hash     SHA-256 of its description, hex
 //	wasm.<app>.origin          image or loaded
 //	wasm.<app>.extension.<n>   what it has put into its certificate
 func (m *Module) ConfigLeaves() []measure.Leaf {
-	leaves := []measure.Leaf{{Name: "wasm.engine", Data: []byte(m.host.Engine)}}
+	leaves := []measure.Leaf{{Name: "wasm.engine", Data: []byte(m.host.Engine)}, {Name: "wasm.egress_cas"}}
+	if m.egress() {
+		sum := rootsHash()
+		leaves[1].Data = []byte(hex.EncodeToString(sum[:]))
+	}
 	for _, a := range m.sorted() {
 		config := a.configHash()
 		leaves = append(leaves,
@@ -197,8 +203,13 @@ func (m *Module) eachExtension(app string, f func(n uint32, v []byte)) {
 	}
 }
 
-// Extensions implements module.Claimant: the hash over all apps, and the code's hash
-// where there is just one.
+// egress reports whether an app may use https_fetch.
+func (m *Module) egress() bool {
+	return slices.ContainsFunc(m.sorted(), func(a *App) bool { return a.May(manifest.HTTPS) })
+}
+
+// Extensions implements module.Claimant: the hash over all apps, the code's hash where
+// there is just one, and that of the authorities of https_fetch where an app may use it.
 //
 // The hash over all is SHA-256 over, for each app in the order of names: the length of
 // its name in one byte, its name, the hash of its code.
@@ -216,6 +227,10 @@ func (m *Module) Extensions() []ratls.Extension {
 	list := []ratls.Extension{{OID: ratls.OIDWorkloads, Value: h.Sum(nil)}}
 	if len(apps) == 1 {
 		list = append(list, ratls.Extension{OID: ratls.OIDWASMCode, Value: apps[0].Hash[:]})
+	}
+	if m.egress() {
+		sum := rootsHash()
+		list = append(list, ratls.Extension{OID: ratls.OIDEgressCAs, Value: sum[:]})
 	}
 	return list
 }

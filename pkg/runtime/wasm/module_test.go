@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"crypto/sha256"
+	"crypto/x509"
 
 	"github.com/enclaveos/eos/pkg/manifest"
 	"github.com/enclaveos/eos/pkg/manifest/payload"
@@ -377,6 +378,13 @@ func TestExtension(t *testing.T) {
 		if last := e[len(e)-1]; string(last.Value) != "model digest" || last.OID.String() != "1.3.6.1.4.1.65230.3.5.5" {
 			t.Errorf("%s: the last extension is %v %q", when, last.OID, last.Value)
 		}
+	}
+	e := w.m.Extensions()
+	if last := e[len(e)-1]; !last.OID.Equal(ratls.OIDEgressCAs) || len(last.Value) != 32 || !strings.Contains(w.leaves(), fmt.Sprintf("wasm.egress_cas=%x", last.Value)) {
+		t.Errorf("an app that may fetch has no claim of its authorities: %v", e)
+	}
+	if roots().Equal(x509.NewCertPool()) {
+		t.Error("no authorities")
 	}
 	check("set")
 	w.stop()

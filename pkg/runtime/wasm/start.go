@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"context"
+	"crypto/tls"
 	"math"
 	"net"
 	"net/http"
@@ -19,6 +20,7 @@ func (m *Module) Start(ctx context.Context, env *module.Env) error {
 	c := Config{
 		Payload: env.Payload,
 		Fetch: NewFetcher(&http.Transport{
+			TLSClientConfig:   &tls.Config{RootCAs: roots(), MinVersion: tls.VersionTLS12},
 			ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute,
 			MaxResponseHeaderBytes: maxHeaders,
 		}),
