@@ -29,6 +29,7 @@ var recipes = map[string]recipe{
 	"hello-assemblyscript": {"examples/hello-assemblyscript", asc("hello.ts"), nil},
 	"hello-rust":           {"testdata/guests/src", rustc("hello.rs", "cdylib"), nil},
 	"notes":                goReactor("examples/notes"),
+	"store-c":              {"testdata/guests/src", clang("store.c", "-mexec-model=reactor"), nil},
 	"simd-c":               {"testdata/guests/src", clang("simd.c", "-mexec-model=reactor", "-msimd128", "-mbulk-memory"), nil},
 	"cgi-c":                {"testdata/guests/src", clang("cgi.c"), nil},
 	"cgi-rust":             {"testdata/guests/src", rustc("cgi.rs", "bin"), nil},

@@ -38,6 +38,10 @@ func TestGuests(t *testing.T) {
 				if m.Kind != fromwasm.Command {
 					t.Errorf("a %s", m.Kind)
 				}
+			case "store-c":
+				if len(have) != 3 || have[0] != "erase(key:string)bool" || len(m.Interfaces) != 1 || m.Interfaces[0] != manifest.KV {
+					t.Errorf("%q, %q", have, m.Interfaces)
+				}
 			case "simd-c":
 				if len(have) != 2 || have[0] != "dot(a:s32,b:s32)s32" || !strings.Contains(string(code), "\xfd") {
 					t.Errorf("%q", have)
