@@ -22,7 +22,7 @@ import (
 var caller = sync.OnceValues(func() ([]byte, error) {
 	var b bytes.Buffer
 	_, err := fromgo.Build(context.Background(), &b, fromgo.Options{
-		Dir: "../../../testdata/goapps/rpc", Package: ".", HeapSize: 128 << 20, Threads: 16, Debug: true,
+		Dir: "../../../testdata/goapps/rpc", Package: ".", HeapSize: 48 << 20, Threads: 16, Debug: true,
 	})
 	return b.Bytes(), err
 })

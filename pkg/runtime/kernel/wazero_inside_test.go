@@ -3,6 +3,7 @@ package kernel_test
 import (
 	"bytes"
 	"context"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -13,8 +14,12 @@ import (
 
 // A compiler inside: wazero writes machine code into the code area and runs it, with
 // memory that grows, traps, deep recursion, and loops that are stopped from outside.
-// Its module takes the network, once.
+// Its module takes the network, once. It takes long, mostly to be built: EOS_STRESS=3s
+// runs it; testdata/script/run_wasm.txtar runs modules inside each time.
 func TestCompilerInside(t *testing.T) {
+	if os.Getenv("EOS_STRESS") == "" {
+		t.Skip("EOS_STRESS is not set")
+	}
 	const dir = "../../../testdata/goapps/wazero"
 	download := exec.Command("go", "mod", "download")
 	download.Dir = dir
