@@ -38,6 +38,7 @@ type App struct {
 	command   bool // it has _start: runs once a request
 	reactor   bool // it has _initialize
 	places    chan struct{}
+	pool      *pool // nil: instances are made when they are needed
 	budget    *memoryBudget
 	memory    int64      // of the budget; the budget's lock guards it
 	keyMu     sync.Mutex // held while a key is made
@@ -67,6 +68,9 @@ type Host struct {
 	// Memory bounds the linear memory of all instances together, in bytes; 0: nothing
 	// does.
 	Memory int64
+	// Ready is how many instances of each app with functions are made before they are
+	// needed. Each serves one call all the same.
+	Ready  int
 	memory memoryBudget
 }
 
@@ -111,6 +115,9 @@ func (h *Host) Load(ctx context.Context, desc manifest.App, code []byte) (_ *App
 		}
 	}
 	a.places = make(chan struct{}, max(1, desc.Limits.Concurrency))
+	if h.Ready > 0 && len(a.functions) > 0 {
+		a.pool = newPool(a, h.Ready)
+	}
 	return a, nil
 }
 
@@ -253,6 +260,9 @@ func (a *App) Close(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+	if a.pool != nil {
+		a.pool.close()
 	}
 	return a.runtime.Close(ctx)
 }

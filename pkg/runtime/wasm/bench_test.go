@@ -26,6 +26,18 @@ func BenchmarkCall(b *testing.B) {
 			}
 		}
 	})
+	b.Run("eos-ready", func(b *testing.B) {
+		h := newHost(b, Compiler)
+		h.Ready = 4
+		a := load(b, h, "guest", code)
+		defer a.Close(context.Background())
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := a.Call(context.Background(), Caller{}, "greet", params); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("wazero", func(b *testing.B) {
 		ctx := context.Background()
 		r := wazero.NewRuntimeWithConfig(ctx, Compiler.config())

@@ -60,7 +60,13 @@ func (a *App) Call(ctx context.Context, caller Caller, name string, params map[s
 	}
 	defer release()
 	caller.App, caller.Function = a.Name, name
-	in, err := a.newInstance(ctx, caller, a.deadline(), stdio{})
+	var in *instance
+	if a.pool != nil {
+		in = a.pool.take(ctx, caller, a.deadline())
+	}
+	if in == nil {
+		in, err = a.newInstance(ctx, caller, a.deadline(), stdio{})
+	}
 	defer func() { a.count(in, err) }()
 	if err != nil {
 		return nil, err

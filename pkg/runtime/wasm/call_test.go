@@ -213,6 +213,38 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+// TestPool: instances that are ready serve one call each, with that call's limits and
+// caller, and are gone with the app.
+func TestPool(t *testing.T) {
+	h := newHost(t, Interpreter)
+	h.Ready = 2
+	a := load(t, h, "guest", guest(t))
+	for i := range 6 {
+		for len(a.pool.ready) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		r, err := a.Call(t.Context(), Caller{Role: "manager"}, "count", nil)
+		if err != nil || string(r.Value) != "1" || r.Fuel == 0 {
+			t.Fatalf("call %d: %v, %v", i, r, err)
+		}
+	}
+	for len(a.pool.ready) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if got := script(t, a, `[["caller"]]`)[0].Result; string(got) != `{"app":"guest","function":"host","role":"anyone","roles":["a","b"]}` {
+		t.Errorf("the caller is %s", got)
+	}
+	a.Limits.TimeMS = 100
+	_, err := call(t, a, "spin", `{}`)
+	fault(t, "spin", err, FaultTime, "100 ms")
+	if err := a.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := h.memory.inUse(); n != 0 {
+		t.Errorf("%d bytes are in use", n)
+	}
+}
+
 // TestGone: a caller who goes away ends the guest.
 func TestGone(t *testing.T) {
 	a := load(t, newHost(t, Interpreter), "bad", assemble("", "", "\x03\x40\x0c\x00\x0b"))
