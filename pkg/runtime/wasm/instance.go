@@ -37,6 +37,7 @@ type instance struct {
 	app    *App
 	mod    api.Module
 	fuel   api.MutableGlobal
+	memory *linearMemory // nil: the module has none
 	ctx    context.Context
 	end    time.Time
 	caller Caller
@@ -178,11 +179,13 @@ func (a *App) newInstance(ctx context.Context, caller Caller, end time.Time, s s
 				f = faultf(FaultGuest, "the app could not be started")
 				a.log.Error("an instance could not be made", "panic", fmt.Sprint(r))
 			}
+			in.free()
 			in, err = nil, f
 		}
 	}()
 	ictx := experimental.WithMemoryAllocator(in.context(), in)
 	if in.mod, err = a.runtime.InstantiateModule(ictx, a.compiled, config); err != nil {
+		in.free()
 		return nil, in.explain(err)
 	}
 	in.fuel = in.mod.ExportedGlobal(meter.Fuel).(api.MutableGlobal)
@@ -197,6 +200,14 @@ func (a *App) newInstance(ctx context.Context, caller Caller, end time.Time, s s
 
 func (in *instance) context() context.Context {
 	return context.WithValue(in.ctx, instanceKey{}, in)
+}
+
+// free gives back the memory of an instance that did not come to be: wazero does so
+// only for those that did.
+func (in *instance) free() {
+	if in.memory != nil {
+		in.memory.Free()
+	}
 }
 
 // close frees the instance of a call that has failed.

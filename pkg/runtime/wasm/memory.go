@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"runtime"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ type memoryBudget struct {
 	mu    sync.Mutex
 	used  int64         // by instances
 	idle  int64         // kept
+	waste int64         // neither used nor kept, since the last collection
 	free  [][]byte      // what is kept, all zeros up to the capacity
 	freed chan struct{} // closed when an instance gives memory back
 }
@@ -57,9 +59,21 @@ func (b *memoryBudget) take(has *int64, size, room int64) []byte {
 	b.used += room
 	*has += room
 	for len(b.free) > 0 && b.limit > 0 && b.used+b.idle > b.limit {
+		b.waste += int64(cap(b.free[0]))
 		b.drop(0)
 	}
+	b.collect()
 	return make([]byte, size, room)
+}
+
+// collect waits for the garbage collector when what was given up and what is in use
+// are more than the limit: a heap that grows faster than it is collected is the end
+// of the enclave. The caller holds b.mu.
+func (b *memoryBudget) collect() {
+	if b.limit > 0 && b.used+b.idle+b.waste > b.limit {
+		runtime.GC()
+		b.waste = 0
+	}
 }
 
 // drop forgets what is kept at i. The caller holds b.mu.
@@ -86,6 +100,8 @@ func (b *memoryBudget) give(has *int64, m []byte) {
 	if c > 0 && b.idle+c <= limit {
 		b.free = append(b.free, m[:0])
 		b.idle += c
+	} else {
+		b.waste += c
 	}
 	if b.freed != nil {
 		close(b.freed)
@@ -119,7 +135,8 @@ type linearMemory struct {
 
 // Allocate implements experimental.MemoryAllocator.
 func (in *instance) Allocate(_, max uint64) experimental.LinearMemory {
-	return &linearMemory{in: in, max: int64(max)}
+	in.memory = &linearMemory{in: in, max: int64(max)}
+	return in.memory
 }
 
 // Reallocate is nil, and memory.grow -1, when the budget is spent. The first pages are
