@@ -25,6 +25,7 @@ type plan struct {
 	loop    bool  // it has a loop
 	local   bool  // fuel is kept in a local between calls
 	size    bool  // it has instructions that cost by an operand
+	vec     bool  // it has instructions on vectors
 	byIndex bool  // it speaks of data segments
 	sync    int64 // weight of the calls, around which a local would be written back
 	frame   int64 // what a call takes from the stack budget
@@ -97,6 +98,8 @@ func (d *module) plan(i int) (plan, *Error) {
 			p.sync += weight(loops)
 		case opMemoryGrow:
 			p.size = true
+		case opVec:
+			p.vec = true
 		case opMisc:
 			p.size = p.size || sized(in)
 			p.byIndex = p.byIndex || in.sub == miscMemoryInit || in.sub == miscDataDrop
@@ -156,7 +159,12 @@ func (d *module) plan(i int) (plan, *Error) {
 	// A charge on the global is a load, a subtraction and a store; on a local it
 	// is the subtraction, but calls want the global.
 	p.local = p.loop && all+2*p.sync < 3*all
-	p.frame = 128 + 8*int64(len(t.params)+c.nLocal+c.v128) + int64(len(c.body))/2
+	// A frame has room for every value that has to outlive a call. Code that makes
+	// such a value has some bytes.
+	p.frame = 128 + 8*int64(len(t.params)+c.nLocal+c.v128) + int64(len(c.body))
+	if p.vec {
+		p.frame += int64(len(c.body))
+	}
 	return p, nil
 }
 

@@ -48,8 +48,8 @@ type Options struct {
 	Stack uint32
 }
 
-// DefaultStack lets ordinary programs recurse some ten thousand calls deep.
-const DefaultStack = 8 << 20
+// DefaultStack lets ordinary programs recurse some thousand calls deep.
+const DefaultStack = 4 << 20
 
 // Instrument returns the metered form of a module. It decodes strictly; an error
 // is an *Error that names what is malformed or not supported.
