@@ -25,16 +25,16 @@ func caRotateCmd(u *ui) *cobra.Command {
 		caCert, caKey, operator string
 	)
 	cmd := &cobra.Command{
-		Use:   "rotate --ca-cert PEM --ca-key PEM --operator-token FILE [TRUST FLAGS] https://HOST:PORT",
+		Use:   "rotate --ca-cert FILE --ca-key FILE --operator-token FILE [TRUST FLAGS] https://HOST:PORT",
 		Short: "give another intermediary to an enclave that runs",
 		Long: `Give another intermediary CA to an enclave that runs. It is verified first, as by eos
 verify: a key is sent to nothing else. From the answer on all new connections see
 certificates of the new CA, and its hash in the attested configuration.`,
 		Args: positional(1, "https://HOST:PORT"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			for name, v := range map[string]string{"ca-cert": caCert, "ca-key": caKey, "operator-token": operator} {
-				if v == "" {
-					return usagef("eos ca rotate: --%s is missing", name)
+			for _, f := range [][2]string{{"ca-cert", caCert}, {"ca-key", caKey}, {"operator-token", operator}} {
+				if f[1] == "" {
+					return usagef("eos ca rotate: --%s is missing", f[0])
 				}
 			}
 			base, err := url.Parse(args[0])
@@ -78,8 +78,8 @@ certificates of the new CA, and its hash in the attested configuration.`,
 	}
 	fl := cmd.Flags()
 	fl.SortFlags = false
-	fl.StringVar(&caCert, "ca-cert", "", "`PEM` certificate of the new intermediary CA")
-	fl.StringVar(&caKey, "ca-key", "", "`PEM` key of the new intermediary CA")
+	fl.StringVar(&caCert, "ca-cert", "", "`FILE` with the certificate of the new intermediary CA")
+	fl.StringVar(&caKey, "ca-key", "", "`FILE` with the key of the new intermediary CA")
 	fl.StringVar(&operator, "operator-token", "", "`FILE` of the operator's token")
 	trust.add(cmd)
 	return cmd

@@ -70,7 +70,7 @@ func mintLeaf(ts *testscript.TestScript, dir string) {
 	ts.Check(err)
 	root := config.Root()
 	ts.Check(a.SetSubjects(ctx, ratls.Subject{Name: "story", Hosts: []string{"127.0.0.1"}, Extensions: []ratls.Extension{
-		{OID: ratls.OIDConfigRoot, Value: root[:]}, {OID: append(slices.Clone(ratls.OIDAppConfig), 7), Value: []byte("tools")},
+		{OID: ratls.OIDConfigRoot, Value: root[:]}, {OID: append(slices.Clone(ratls.OIDAppConfig), 7), Value: []byte("tools")}, {OID: ratls.OIDAppKeySource, Value: []byte("byok:\x1b[31m")},
 	}}))
 	server, err := ingress.New(ingress.Options{Attester: a, Handler: http.NotFoundHandler()})
 	ts.Check(err)

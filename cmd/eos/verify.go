@@ -64,6 +64,9 @@ exit status is 0 only if all that was asked for holds.`,
 				}
 				return verifyFile(cmd.Context(), u, args[0], kind, &f, asJSON)
 			}
+			if f.given() && !isSigStruct(args[0]) {
+				return withHint(usagef("%s is neither a certificate nor a quote, which evidence is in", args[0]), "a quote is binary, as the quoting enclave makes it; a certificate PEM or DER")
+			}
 			if f.given() {
 				return withHint(usagef("%s is a SIGSTRUCT, which no policy is about", args[0]), "--public-key KEY says who must have signed")
 			}
@@ -114,12 +117,18 @@ func whatToVerify(path string) (evidenceKind, error) {
 	return ofSignature, nil
 }
 
-// isQuote reports whether bytes begin as a quote does: a version of 3 to 5 with ECDSA
-// P-256 or P-384, or the header of Open Enclave before it.
+// isSigStruct reports whether a file has a SIGSTRUCT's size.
+func isSigStruct(path string) bool {
+	fi, err := os.Stat(path)
+	return err == nil && fi.Size() == sgx.SigStructSize
+}
+
+// isQuote reports whether bytes begin as a quote does: a version, be it one that is not
+// read, with ECDSA P-256 or P-384, or the header of Open Enclave before it.
 func isQuote(b []byte) bool {
 	const oeHeader = 16
 	if len(b) > oeHeader && bytes.HasPrefix(b, []byte{1, 0, 0, 0, 2, 0, 0, 0}) {
 		b = b[oeHeader:]
 	}
-	return len(b) >= 48 && b[0] >= 3 && b[0] <= 5 && b[1] == 0 && (b[2] == 2 || b[2] == 3) && b[3] == 0 && len(b) != sgx.SigStructSize
+	return len(b) >= 48 && b[0] >= 1 && b[0] <= 9 && b[1] == 0 && (b[2] == 2 || b[2] == 3) && b[3] == 0 && len(b) != sgx.SigStructSize
 }

@@ -75,7 +75,8 @@ type TD struct {
 type Claim struct {
 	OID   string `json:"oid"`
 	Name  string `json:"name,omitempty"`
-	Value string `json:"value"` // hex
+	Value string `json:"value"`          // hex
+	Text  string `json:"text,omitempty"` // the value, if text is what it is by definition
 }
 
 // Setting is a leaf of the configuration's manifest.
@@ -146,7 +147,11 @@ func (r *Report) SetCertificate(chain []*x509.Certificate, shown bool) {
 	}
 	for _, e := range leaf.Extensions {
 		if len(e.Id) > len(ratls.Arc) && e.Id[:len(ratls.Arc)].Equal(ratls.Arc) {
-			r.Claims = append(r.Claims, Claim{e.Id.String(), ratls.OIDName(e.Id), hex.EncodeToString(e.Value)})
+			c := Claim{OID: e.Id.String(), Name: ratls.OIDName(e.Id), Value: hex.EncodeToString(e.Value)}
+			if e.Id.Equal(ratls.OIDAppImage) || e.Id.Equal(ratls.OIDAppKeySource) {
+				c.Text = name(strings.ToValidUTF8(string(e.Value), "?"))
+			}
+			r.Claims = append(r.Claims, c)
 		}
 	}
 }

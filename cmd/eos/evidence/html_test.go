@@ -18,7 +18,7 @@ func sample(trusted bool) *Report {
 		Subject: "https://notes.example:8443", Time: at, Trusted: trusted,
 		Certificate: &Certificate{Subject: `CN=<script>alert(1)</script>`, Issuer: "CN=eos intermediary", Names: []string{"notes.example"}, NotBefore: at, NotAfter: end, SHA256: strings.Repeat("ab", 32), IssuedBy: strings.Repeat("cd", 32)},
 		Enclave:     &Enclave{MREnclave: strings.Repeat("01", 32), MRSigner: strings.Repeat("02", 32), Attributes: "INIT|MODE64BIT XFRM LEGACY|AVX", ReportData: strings.Repeat("03", 64)},
-		Claims:      []Claim{{"1.3.6.1.4.1.65230.1.1", "configuration root", strings.Repeat("04", 32)}},
+		Claims:      []Claim{{OID: "1.3.6.1.4.1.65230.1.1", Name: "configuration root", Value: strings.Repeat("04", 32)}},
 		Platform:    &Platform{Root: "Intel SGX Root CA", TEE: "SGX", Version: 3, FMSPC: "00606a000000", PCESVN: &pce, Status: "OutOfDate", Advisories: []string{"INTEL-SA-00289"}, Matched: &at, Newest: &newest, Behind: 2},
 		Expires:     &end,
 	}

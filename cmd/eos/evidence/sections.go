@@ -80,6 +80,9 @@ func (r *Report) configured() (rows []Row) {
 		if c.Name == "" {
 			c.Name = c.OID
 		}
+		if c.Text != "" {
+			c.Value = c.Text
+		}
 		rows = append(rows, row(c.Name, c.Value))
 	}
 	for _, s := range r.Config {
