@@ -109,60 +109,63 @@ func BenchmarkStore(b *testing.B) {
 		}
 	}
 	var n atomic.Uint64
-	for _, name := range []string{"pebble", "kvstore"} {
-		s := stores[name]
-		for _, writers := range []int{1, 16, 64} {
-			b.Run(fmt.Sprintf("put/writers=%d/%s", writers, name), func(b *testing.B) {
-				b.SetParallelism(max(1, writers/2))
-				run := func(pb *testing.PB) {
-					for pb.Next() {
-						if err := s.put(benchKey(int(n.Add(1)%benchKeys)), value); err != nil {
-							b.Error(err)
-						}
-					}
-				}
-				if writers > 1 {
-					if s.commits != nil {
-						before := s.commits()
-						defer func() { b.ReportMetric(float64(b.N)/float64(s.commits()-before), "puts/commit") }()
-					}
-					b.RunParallel(run)
-					return
-				}
+	// each runs a part beside the other's, since a disk's mood changes.
+	each := func(part string, f func(b *testing.B, s benchStore)) {
+		for _, name := range []string{"pebble", "kvstore"} {
+			b.Run(part+"/"+name, func(b *testing.B) { f(b, stores[name]) })
+		}
+	}
+	for _, writers := range []int{1, 16, 64} {
+		each(fmt.Sprintf("put/writers=%d", writers), func(b *testing.B, s benchStore) {
+			if s.commits != nil {
+				before := s.commits()
+				defer func() { b.ReportMetric(float64(b.N)/float64(s.commits()-before), "puts/commit") }()
+			}
+			put := func() error { return s.put(benchKey(int(n.Add(1)%benchKeys)), value) }
+			if writers == 1 {
 				for b.Loop() {
-					if err := s.put(benchKey(int(n.Add(1)%benchKeys)), value); err != nil {
+					if err := put(); err != nil {
 						b.Fatal(err)
 					}
 				}
-			})
-		}
-		b.Run("get/"+name, func(b *testing.B) {
-			for b.Loop() {
-				if err := s.get(benchKey(rand.IntN(benchKeys))); err != nil {
-					b.Fatal(err)
-				}
+				return
 			}
-		})
-		b.Run("get/readers=16/"+name, func(b *testing.B) {
-			b.SetParallelism(8)
+			b.SetParallelism(max(1, writers/2))
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if err := s.get(benchKey(rand.IntN(benchKeys))); err != nil {
+					if err := put(); err != nil {
 						b.Error(err)
 					}
 				}
 			})
 		})
-		b.Run("batch/1000/"+name, func(b *testing.B) {
-			for b.Loop() {
-				var keys [][]byte
-				for range 1000 {
-					keys = append(keys, benchKey(rand.IntN(benchKeys)))
-				}
-				if err := s.batch(keys, value); err != nil {
-					b.Fatal(err)
+	}
+	each("get", func(b *testing.B, s benchStore) {
+		for b.Loop() {
+			if err := s.get(benchKey(rand.IntN(benchKeys))); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	each("get/readers=16", func(b *testing.B, s benchStore) {
+		b.SetParallelism(8)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if err := s.get(benchKey(rand.IntN(benchKeys))); err != nil {
+					b.Error(err)
 				}
 			}
 		})
-	}
+	})
+	each("batch/1000", func(b *testing.B, s benchStore) {
+		for b.Loop() {
+			var keys [][]byte
+			for range 1000 {
+				keys = append(keys, benchKey(rand.IntN(benchKeys)))
+			}
+			if err := s.batch(keys, value); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
