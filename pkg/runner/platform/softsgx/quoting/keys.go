@@ -122,10 +122,15 @@ func parseKeys(b []byte) (*keys, error) {
 		if err != nil {
 			return nil, errors.New("a PRIVATE KEY is damaged")
 		}
-		if k, ok := key.(*ecdsa.PrivateKey); ok && k.Curve == elliptic.P256() {
-			return k, nil
+		k, ok := key.(*ecdsa.PrivateKey)
+		if !ok || k.Curve != elliptic.P256() {
+			return nil, errors.New("a PRIVATE KEY is not one of P-256")
 		}
-		return nil, errors.New("a PRIVATE KEY is not one of P-256")
+		// The public half is in it, too, and is not looked at by the parser.
+		if again, err := x509.MarshalPKCS8PrivateKey(k); err != nil || !bytes.Equal(again, der) {
+			return nil, errors.New("a PRIVATE KEY is damaged")
+		}
+		return k, nil
 	}
 	k := new(keys)
 	for _, to := range k.identities() {
