@@ -9,7 +9,7 @@
 SHELL       := /bin/bash
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZTIME    ?= 3s
+FUZZTIME    ?= 1s
 
 .PHONY: runtime all demo demo-edp guests test bench build format vet lint race fuzz portable clean
 all: build
