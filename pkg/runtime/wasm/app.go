@@ -84,24 +84,21 @@ const (
 // for whoever wants the app loaded.
 func (h *Host) Load(ctx context.Context, desc manifest.App, code []byte) (_ *App, err error) {
 	a := &App{App: desc, Hash: sha256.Sum256(code), host: h, budget: &h.memory}
-	h.memory.limit = h.Memory
+	h.memory.bound(h.Memory)
 	a.log = h.Log.With("app", desc.Name)
 	metered, err := meter.Instrument(code, meter.Options{Stack: meter.DefaultStack})
 	if err != nil {
 		return nil, fmt.Errorf("app %s: %w", desc.Name, err)
 	}
 	a.runtime = wazero.NewRuntimeWithConfig(ctx, h.Engine.config().WithMemoryLimitPages(min(desc.Limits.MemoryPages, 1<<16)))
+	if err := a.compile(ctx, metered); err != nil {
+		return nil, fmt.Errorf("app %s: %w", desc.Name, err)
+	}
 	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("app %s: the engine gave up: %v", desc.Name, r)
-		}
 		if err != nil {
 			_ = a.runtime.Close(ctx)
 		}
 	}()
-	if a.compiled, err = a.runtime.CompileModule(ctx, metered); err != nil {
-		return nil, fmt.Errorf("app %s: %w", desc.Name, err)
-	}
 	if err := a.imports(ctx); err != nil {
 		return nil, fmt.Errorf("app %s: %w", desc.Name, err)
 	}
@@ -119,6 +116,40 @@ func (h *Host) Load(ctx context.Context, desc manifest.App, code []byte) (_ *App
 		a.pool = newPool(a, h.Ready)
 	}
 	return a, nil
+}
+
+// compile compiles the module, which can take seconds and does not look at the context:
+// who gives up does not wait for its end.
+func (a *App) compile(ctx context.Context, metered []byte) error {
+	type result struct {
+		compiled wazero.CompiledModule
+		err      error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		defer func() {
+			if p := recover(); p != nil {
+				r.err = fmt.Errorf("the engine gave up: %v", p)
+			}
+			done <- r
+		}()
+		r.compiled, r.err = a.runtime.CompileModule(ctx, metered)
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			_ = a.runtime.Close(ctx)
+		}
+		a.compiled = r.compiled
+		return r.err
+	case <-ctx.Done():
+		go func() {
+			<-done
+			_ = a.runtime.Close(context.WithoutCancel(ctx))
+		}()
+		return ctx.Err()
+	}
 }
 
 // imports provides what the module wants, and refuses what there is not.

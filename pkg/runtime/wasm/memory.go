@@ -1,7 +1,8 @@
 package wasm
 
 import (
-	"runtime"
+	"cmp"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,21 +10,40 @@ import (
 )
 
 // memoryBudget bounds the linear memory of all instances together, so that no app
-// takes the enclave's heap from the others. It keeps memory that instances have left,
-// to be used again: a new slice for each call would keep the garbage collector busy.
+// takes the enclave's heap from the others. With a limit, all of it is one arena that
+// is made before there are guests: a heap that has become too fragmented for a slice of
+// many megabytes is the end of the enclave, an arena without such a hole is a
+// memory.grow that fails. Without a limit it keeps memory that instances have left, to
+// be used again: a new slice for each call would keep the garbage collector busy.
 type memoryBudget struct {
 	limit int64 // bytes; 0: none
 
 	mu    sync.Mutex
 	used  int64         // by instances
-	idle  int64         // kept
-	waste int64         // neither used nor kept, since the last collection
-	free  [][]byte      // what is kept, all zeros up to the capacity
 	freed chan struct{} // closed when an instance gives memory back
+
+	arena []byte // with a limit: zeros, where it is not used
+	holes []hole // of the arena, by offset, no two adjacent
+	at    map[*byte]int64
+
+	free [][]byte // without a limit: what is kept, all zeros up to the capacity
+	idle int64    // bytes of it
 }
 
-// maxIdle bounds what is kept, where the limit does not.
+// hole is a part of the arena that is not used.
+type hole struct{ off, size int64 }
+
+// maxIdle bounds what is kept without a limit.
 const maxIdle = 256 << 20
+
+// bound sets the limit, once.
+func (b *memoryBudget) bound(limit int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if limit > 0 && b.arena == nil {
+		b.limit, b.arena, b.holes, b.at = limit, make([]byte, limit), []hole{{0, limit}}, map[*byte]int64{}
+	}
+}
 
 // fits reports whether an app that has so much may have n bytes more: three quarters
 // of all at most, so that the others go on, whatever one does. The caller holds b.mu.
@@ -42,47 +62,91 @@ func (b *memoryBudget) take(has *int64, size, room int64) []byte {
 	if !b.fits(*has, size) {
 		return nil
 	}
+	var m []byte
+	switch {
+	case size == 0:
+		return []byte{}
+	case b.arena == nil:
+		m = b.kept(size, room)
+	default:
+		if m = b.carve(size, room); m == nil {
+			m = b.carve(size, size)
+		}
+	}
+	b.used += int64(cap(m))
+	*has += int64(cap(m))
+	return m
+}
+
+// carve takes memory from the smallest hole that has room; nil if there is none. The
+// caller holds b.mu.
+func (b *memoryBudget) carve(size, room int64) []byte {
 	best := -1
-	for i, f := range b.free {
-		c := int64(cap(f))
-		if c >= size && c <= 2*room && (best < 0 || c < int64(cap(b.free[best]))) && b.fits(*has, c) {
+	for i, h := range b.holes {
+		if h.size >= room && (best < 0 || h.size < b.holes[best].size) {
 			best = i
 		}
 	}
-	if best >= 0 {
-		f := b.free[best]
-		b.drop(best)
-		b.used += int64(cap(f))
-		*has += int64(cap(f))
-		return f[:size]
+	if best < 0 {
+		return nil
 	}
-	b.used += room
-	*has += room
-	for len(b.free) > 0 && b.limit > 0 && b.used+b.idle > b.limit {
-		b.waste += int64(cap(b.free[0]))
-		b.drop(0)
-	}
-	b.collect()
-	return make([]byte, size, room)
+	off := b.holes[best].off
+	b.shrink(best, room)
+	b.at[&b.arena[off]] = off
+	return b.arena[off : off+size : off+room]
 }
 
-// collect waits for the garbage collector when what was given up and what is in use
-// are more than the limit: a heap that grows faster than it is collected is the end
-// of the enclave. The caller holds b.mu.
-func (b *memoryBudget) collect() {
-	if b.limit > 0 && b.used+b.idle+b.waste > b.limit {
-		runtime.GC()
-		b.waste = 0
+// shrink takes n bytes from the beginning of a hole. The caller holds b.mu.
+func (b *memoryBudget) shrink(i int, n int64) {
+	b.holes[i].off += n
+	b.holes[i].size -= n
+	if b.holes[i].size == 0 {
+		b.holes = slices.Delete(b.holes, i, i+1)
 	}
 }
 
-// drop forgets what is kept at i. The caller holds b.mu.
-func (b *memoryBudget) drop(i int) {
-	last := len(b.free) - 1
-	b.idle -= int64(cap(b.free[i]))
-	b.free[i] = b.free[last]
-	b.free[last] = nil
-	b.free = b.free[:last]
+// grow makes an app's memory larger where it lies, to size bytes and a capacity of room
+// if there is that much; nil if something else lies behind it.
+func (b *memoryBudget) grow(has *int64, m []byte, size, room int64) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.arena == nil || cap(m) == 0 {
+		return nil
+	}
+	c := int64(cap(m))
+	off := b.at[&m[:1][0]]
+	i, ok := slices.BinarySearchFunc(b.holes, off+c, func(h hole, end int64) int { return cmp.Compare(h.off, end) })
+	if !ok {
+		return nil
+	}
+	more := min(room-c, b.holes[i].size)
+	if !b.fits(*has, more) {
+		more = size - c
+	}
+	if more < size-c || !b.fits(*has, more) || more > b.holes[i].size {
+		return nil
+	}
+	b.shrink(i, more)
+	b.used += more
+	*has += more
+	return b.arena[off : off+size : off+c+more]
+}
+
+// kept is memory that was used before, or is made. The caller holds b.mu.
+func (b *memoryBudget) kept(size, room int64) []byte {
+	best := -1
+	for i, f := range b.free {
+		if c := int64(cap(f)); c >= size && c <= 2*room && (best < 0 || c < int64(cap(b.free[best]))) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return make([]byte, size, room)
+	}
+	f := b.free[best]
+	b.idle -= int64(cap(f))
+	b.free = slices.Delete(b.free, best, best+1)
+	return f[:size]
 }
 
 // give takes an app's memory back.
@@ -91,21 +155,36 @@ func (b *memoryBudget) give(has *int64, m []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c := int64(cap(m))
+	if c == 0 {
+		return
+	}
 	b.used -= c
 	*has -= c
-	limit := int64(maxIdle)
-	if b.limit > 0 {
-		limit = min(limit, b.limit-b.used)
-	}
-	if c > 0 && b.idle+c <= limit {
+	switch first := &m[:1][0]; {
+	case b.arena != nil:
+		b.fill(b.at[first], c)
+		delete(b.at, first)
+	case b.idle+c <= maxIdle:
 		b.free = append(b.free, m[:0])
 		b.idle += c
-	} else {
-		b.waste += c
 	}
 	if b.freed != nil {
 		close(b.freed)
 		b.freed = nil
+	}
+}
+
+// fill makes a hole, one with those beside it. The caller holds b.mu.
+func (b *memoryBudget) fill(off, size int64) {
+	i, _ := slices.BinarySearchFunc(b.holes, off, func(h hole, off int64) int { return cmp.Compare(h.off, off) })
+	b.holes = slices.Insert(b.holes, i, hole{off, size})
+	if i+1 < len(b.holes) && off+size == b.holes[i+1].off {
+		b.holes[i].size += b.holes[i+1].size
+		b.holes = slices.Delete(b.holes, i+1, i+2)
+	}
+	if i > 0 && b.holes[i-1].off+b.holes[i-1].size == off {
+		b.holes[i-1].size += b.holes[i].size
+		b.holes = slices.Delete(b.holes, i, i+1)
 	}
 }
 
@@ -152,13 +231,19 @@ func (m *linearMemory) Reallocate(size uint64) []byte {
 		m.buf = m.buf[:n]
 		return m.buf
 	}
-	// Room for some growth: each step copies everything.
-	b := m.in.app.budget.take(&m.in.app.memory, n, min(max(n+n/4, n), max(m.max, n)))
+	// Room for some growth: where the next bytes are taken, each step copies everything.
+	budget, has := m.in.app.budget, &m.in.app.memory
+	room := min(n+n/4, max(m.max, n)) &^ 4095
+	if b := budget.grow(has, m.buf, n, max(n, room)); b != nil {
+		m.buf = b
+		return b
+	}
+	b := budget.take(has, n, max(n, room))
 	if b == nil {
 		return nil
 	}
 	copy(b, m.buf)
-	m.in.app.budget.give(&m.in.app.memory, m.buf)
+	budget.give(has, m.buf)
 	m.buf = b
 	return b
 }

@@ -1,6 +1,8 @@
 package wasm
 
 import (
+	"bytes"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -27,22 +29,78 @@ func TestFailedInstances(t *testing.T) {
 	}
 }
 
-// TestWaste: what is in use and what waits for the garbage collector are within the
-// limit together.
-func TestWaste(t *testing.T) {
-	b := &memoryBudget{limit: 64 << 16}
-	var has, other int64
-	held := b.take(&other, 30<<16, 30<<16)
-	for i := range 200 {
-		n := int64(1+i*7%30) << 16
-		m := b.take(&has, n, n)
-		if m == nil || b.used+b.idle+b.waste > b.limit {
-			t.Fatalf("step %d: %d bytes used, %d kept, %d wasted, of %d", i, b.used, b.idle, b.waste, b.limit)
-		}
-		b.give(&has, m)
+// TestArena: whatever is taken, grown and given back, memory is zero when it is
+// given out, nobody's lies in another's, and in the end it is whole again.
+func TestArena(t *testing.T) {
+	const limit = 1 << 16
+	b := &memoryBudget{}
+	b.bound(limit)
+	var has [2]int64
+	type held struct {
+		m    []byte
+		app  int
+		mark byte
 	}
-	b.give(&other, held)
-	if b.used != 0 || b.idle > b.limit {
-		t.Errorf("%d bytes used, %d kept", b.used, b.idle)
+	var all []held
+	r := rand.New(rand.NewPCG(1, 2))
+	whole := func(h held) bool { return bytes.Count(h.m, []byte{h.mark}) == len(h.m) }
+	var given, grown, refused int
+	for i := range 4000 {
+		size := 1 + r.Int64N(limit/8)
+		switch app := r.IntN(2); r.IntN(3) {
+		case 0:
+			m := b.take(&has[app], size, size+size/4)
+			if m == nil {
+				refused++
+				break
+			}
+			given++
+			if int64(len(m)) != size || bytes.Count(m[:cap(m)], []byte{0}) != cap(m) {
+				t.Fatalf("step %d: %d bytes that are not %d zeros", i, len(m), size)
+			}
+			all = append(all, held{m, app, byte(1 + i%255)})
+		case 1:
+			if len(all) == 0 {
+				break
+			}
+			h := &all[r.IntN(len(all))]
+			n := int64(cap(h.m)) + size
+			m := b.grow(&has[h.app], h.m, n, n+n/4)
+			if m == nil {
+				break
+			}
+			grown++
+			if int64(len(m)) != n || &m[0] != &h.m[0] || bytes.Count(m[len(h.m):cap(m)], []byte{0}) != cap(m)-len(h.m) {
+				t.Fatalf("step %d: %d bytes have become %d", i, len(h.m), len(m))
+			}
+			h.m = m
+		default:
+			if len(all) == 0 {
+				break
+			}
+			k := r.IntN(len(all))
+			if !whole(all[k]) {
+				t.Fatalf("step %d: somebody else has written there", i)
+			}
+			b.give(&has[all[k].app], all[k].m)
+			all = append(all[:k], all[k+1:]...)
+		}
+		for _, h := range all {
+			for k := range h.m {
+				h.m[k] = h.mark
+			}
+		}
+		if b.used != has[0]+has[1] || b.used > limit {
+			t.Fatalf("step %d: %d bytes used, %d by the apps", i, b.used, has)
+		}
+	}
+	for _, h := range all {
+		b.give(&has[h.app], h.m)
+	}
+	if b.used != 0 || len(b.holes) != 1 || b.holes[0] != (hole{0, limit}) || len(b.at) != 0 {
+		t.Errorf("at the end: %d bytes used, holes %v", b.used, b.holes)
+	}
+	if given < 100 || grown < 100 || refused < 100 {
+		t.Errorf("%d given, %d grown, %d refused: that tests little", given, grown, refused)
 	}
 }
