@@ -95,7 +95,9 @@ func TestScript(t *testing.T) {
 			},
 			"guest": func(ts *testscript.TestScript, neg bool, args []string) {
 				wantArgs(ts, neg, args, 2, "guest NAME FILE")
-				copyFile(ts, guests.Build(t, args[0]), ts.MkAbs(args[1]))
+				path, err := guests.File(args[0])
+				ts.Check(err)
+				copyFile(ts, path, ts.MkAbs(args[1]))
 			},
 			"hsm":       hsm,
 			"https":     httpsAsk,
