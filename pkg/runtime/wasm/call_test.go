@@ -229,7 +229,7 @@ func TestPool(t *testing.T) {
 	for i := range 6 {
 		wait()
 		r, err := a.Call(t.Context(), Caller{}, "f", nil)
-		if err != nil || string(r.Value) != "1" || r.Fuel != 9 {
+		if err != nil || string(r.Value) != "1" || r.Fuel != 8 {
 			t.Fatalf("call %d: %v, %v", i, r, err)
 		}
 	}

@@ -356,21 +356,27 @@ func TestChangeFails(t *testing.T) {
 // TestExtension: an app's extension is in its certificate and in the configuration,
 // and there again after a restart.
 func TestExtension(t *testing.T) {
-	w := newWorld(t, map[string][]byte{"guest": guest(t)}, func(m *manifest.Manifest) {
+	w := newWorld(t, map[string][]byte{"adder": adder}, func(m *manifest.Manifest) {
 		m.Apps[0].Interfaces = manifest.Interfaces
-		m.Apps[0].Hostnames = []string{"guest.example"}
+		m.Apps[0].Hostnames = []string{"adder.example"}
 	})
-	a, _ := w.m.app("guest")
-	set := `["attestation_set",5,"model digest"]`
-	if got := script(t, a, `[`+set+`,["attestation_set",7,"tools"],["attestation_set",7,""],["attestation_set",8,""],`+set+`]`); fmt.Sprint(codes(got)) != "[0 0 0 0 0]" {
-		t.Fatal(codes(got))
+	set := func(n uint32, value string) error {
+		return w.m.host.SetExtension(t.Context(), "adder", n, []byte(value))
+	}
+	for _, e := range []struct {
+		n     uint32
+		value string
+	}{{5, "model digest"}, {7, "tools"}, {7, ""}, {8, ""}, {5, "model digest"}} {
+		if err := set(e.n, e.value); err != nil {
+			t.Error(err)
+		}
 	}
 	if w.changes.Load() != 3 {
 		t.Errorf("%d changes, want 3", w.changes.Load())
 	}
 	check := func(when string) {
 		t.Helper()
-		w.want(when, w.leaves(), "wasm.guest.extension.5=model digest")
+		w.want(when, w.leaves(), "wasm.adder.extension.5=model digest")
 		if strings.Contains(w.leaves(), "extension.7") {
 			t.Errorf("%s: extension 7 is still there", when)
 		}
@@ -390,14 +396,11 @@ func TestExtension(t *testing.T) {
 	w.stop()
 	w.start()
 	check("after a restart")
-	a, _ = w.m.app("guest")
-	var many []string
-	for n := range 20 {
-		many = append(many, fmt.Sprintf(`["attestation_set",%d,"x"]`, n+100))
-	}
-	got := codes(script(t, a, "["+strings.Join(many, ",")+"]"))
-	if got[14] != 0 || got[15] != -5 {
-		t.Errorf("many: %v", got)
+	for n := range uint32(20) {
+		err := set(n+100, "x")
+		if n < maxExtensions-1 && err != nil || n >= maxExtensions-1 && err != errTooMany {
+			t.Errorf("extension %d: %v", n+2, err)
+		}
 	}
 }
 

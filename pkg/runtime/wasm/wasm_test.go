@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -102,7 +103,21 @@ func load(t testing.TB, h *Host, name string, code []byte, alter ...func(*manife
 var (
 	sharedMu  sync.Mutex
 	sharedApp *App
+	sharedToo *App
 )
+
+// otherGuest is a second app of the same code beside sharedGuest, interpreted.
+func otherGuest(t testing.TB) *App {
+	t.Helper()
+	a := sharedGuest(t)
+	sharedMu.Lock()
+	defer sharedMu.Unlock()
+	if sharedToo == nil {
+		h := &Host{Engine: Interpreter, Log: a.host.Log, Tables: a.host.Tables, SealRoot: a.host.SealRoot}
+		sharedToo = load(t, h, "other", guest(t), func(m *manifest.App) { m.Env = a.Env })
+	}
+	return sharedToo
+}
 
 func sharedGuest(t testing.TB) *App {
 	t.Helper()
@@ -172,15 +187,13 @@ func TestEngines(t *testing.T) {
 	if got := Probe(t.Context()); got != Compiler {
 		t.Errorf("the engine here is the %s", got)
 	}
-	a := load(t, newHost(t, Interpreter), "guest", guest(t), func(m *manifest.App) { m.Env = []string{"COLOUR=green"} })
-	defer a.Close(t.Context())
 	both := map[string]string{}
-	for _, app := range []*App{a, sharedGuest(t)} {
+	for _, app := range []*App{otherGuest(t), sharedGuest(t)} {
 		for _, c := range []struct{ function, params, want string }{
 			{"add", `{"p0":40,"p1":2}`, "42"},
 			{"greet", `{"name":"<wörld>"}`, `"hello, <wörld>"`},
 			{"getenv", `{"name":"COLOUR"}`, `"green"`},
-			{"args", `{}`, `"guest"`},
+			{"args", `{}`, fmt.Sprintf("%q", app.Name)},
 			{"write", `{"path":"/a/b/c.txt","text":"text"}`, `"ok"`},
 			{"read", `{"path":"/a/b/c.txt"}`, `"text"`},
 			{"list", `{"path":"/a"}`, `"b/"`},

@@ -20,6 +20,9 @@ type construct struct {
 
 // plan is what one function needs.
 type plan struct {
+	blocks int // blocks, loops, ifs and branches
+	loops  int // loops among them
+
 	points  []point
 	calls   bool  // it calls something, so it takes part in recursion
 	loop    bool  // it has a loop
@@ -91,6 +94,19 @@ func (d *module) plan(i int) (plan, *Error) {
 		}
 		if jump >= 0 {
 			top.escape = min(top.escape, jump)
+		}
+		switch in.op {
+		case opLoop:
+			p.loops++
+			p.blocks++
+		case opBlock, opIf, opBr, opBrIf:
+			p.blocks++
+		case opBrTable:
+			p.blocks += in.end - in.off // at least its labels
+		}
+		if p.loops > maxLoops || p.blocks > maxBlocks {
+			r.failAt(in.off, "function %d: more than %d loops or %d blocks and branches", len(d.imports)+i, maxLoops, maxBlocks)
+			break
 		}
 		switch in.op {
 		case opCall, opCallIndirect:
@@ -199,6 +215,9 @@ func (o *output) function(b []byte, i int) ([]byte, *Error) {
 		return nil, err
 	}
 	o.byIndex = o.byIndex || p.byIndex
+	if o.work += int64(p.blocks)*int64(p.blocks) + 25*int64(p.loops)*int64(p.loops); o.work > maxWork {
+		return nil, &Error{o.codes[i].bodyAt, "the module has so many blocks in large functions that compiling it would take minutes"}
+	}
 	c := &o.codes[i]
 	t := o.types[o.funcs[i]]
 	w := &writer{module: o.module, plan: p, fuel: o.fuel, stack: o.stack, refill: uint32(len(o.imports))}

@@ -74,6 +74,7 @@ type output struct {
 	added       []funcType // types behind the module's own
 	wrappers    map[string]uint32
 	data        []segment // the data section anew; nil: it stays as it is
+	work        int64     // how long compiling may take, in some unit
 	byIndex     bool      // code speaks of data segments by their index
 }
 

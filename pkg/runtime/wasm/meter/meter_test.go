@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -164,6 +165,10 @@ func TestRefused(t *testing.T) {
 		"no end":               {one(opBlock, 0x40), "too early"},
 		"50 001 locals": {raw(sec(secType, vec(ftype(nil, nil))...), sec(secFunction, 1, 0),
 			sec(secCode, 1, 7, 1, 0xd1, 0x86, 3, tI32, opEnd, opNop)), "more than 50000 locals"},
+		"1001 loops":            {one(bytes.Repeat([]byte{opLoop, 0x40, opEnd}, 1001)), "more than 1000 loops"},
+		"10001 blocks":          {one(bytes.Repeat([]byte{opBlock, 0x40, opEnd}, 10_001)), "10000 blocks"},
+		"10001 labels":          {one(cat([]byte{opBlock, 0x40}, i32c(0), ix(opBrTable, 10_000), make([]byte, 10_001), []byte{opEnd})), "10000 blocks"},
+		"many large functions":  {build(slices.Repeat([]fn{{code: bytes.Repeat([]byte{opBlock, 0x40, opEnd}, 9000)}}, 7)...), "would take minutes"},
 		"a huge table":          {raw(sec(secTable, 1, tFuncref, 0, 0xff, 0xff, 0xff, 0x7f)), "at most 1048576"},
 		"sections out of order": {raw(sec(secMemory, 1, 0, 1), sec(secTable, 0)), "out of order"},
 		"section twice":         {raw(sec(secMemory, 1, 0, 1), sec(secMemory, 1, 0, 1)), "out of order"},

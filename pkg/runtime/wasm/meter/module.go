@@ -53,6 +53,16 @@ const (
 	maxSegments = 100_000
 )
 
+// Bounds on control flow: the time that the engine's compiler takes grows with the
+// square of a function's blocks, for loops with more. At these bounds it is some
+// seconds for a function and less than a minute for a module; programs have a few
+// hundred blocks in their largest function.
+const (
+	maxLoops  = 1000
+	maxBlocks = 10_000
+	maxWork   = 500_000_000 // the sum over all functions of blocks² + 25 loops²
+)
+
 type section struct {
 	id   byte
 	off  int // of the contents, in the module
