@@ -44,7 +44,10 @@ func newRPC(t *testing.T, capacity uint64) *rpcWorld {
 	in.PreparePark()
 	old := machine.ocall
 	machine.ocall = func(kind, a1, a2, a3 uint64) uint64 {
-		if kind == 8 {
+		switch kind {
+		case 1: // the kernel itself waits for room
+			w.taken()
+		case 8:
 			w.bells++
 		}
 		return old(kind, a1, a2, a3)
@@ -351,4 +354,97 @@ func TestRPCRewritten(t *testing.T) {
 			t.Errorf("byte %d: %q", off, got)
 		}
 	}
+}
+
+// FuzzRPC is a program and a host that do what the input says: requests, responses
+// that are right or nearly right, stdin, epoll, garbage in the ring. Nothing may
+// crash or block; what the program reads is sound, and answers at most what it asked.
+func FuzzRPC(f *testing.F) {
+	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9})
+	f.Add([]byte{0, 0, 1, 3, 0, 1, 3, 3, 4, 5, 5, 2, 3, 6, 1, 3})
+	f.Add([]byte{0, 7, 0x30, 0xff, 3, 0, 8, 3, 7, 16, 1, 3})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		w := newRPC(t, 4096)
+		stdin.buf = w.user(t, maxStdio)
+		next := func() byte {
+			if len(in) == 0 {
+				return 0
+			}
+			b := in[0]
+			in = in[1:]
+			return b
+		}
+		var asked, answered, parked int
+		take := func(r uint64) {
+			if r == 0 || r == errAgain || r == errIO || r == errMsgSize {
+				return
+			}
+			b := span(w.p, r)
+			if answered++; failed(r) || r < 16 || b[0] != wire.IDProgram || le(b[12:16]) != r-16 || answered > asked {
+				t.Fatalf("response %d of %d: %d", answered, asked, int64(r))
+			}
+		}
+		for range 300 {
+			if len(in) == 0 {
+				break
+			}
+			switch next() % 10 {
+			case 0:
+				b := requestBytes(uint64(asked)<<8|0xff, strings.Repeat("x", int(next())))
+				if r := w.write(b); !failed(r) {
+					asked++
+				}
+			case 1:
+				w.send(responseBytes(uint64(next())<<8|0xff, strings.Repeat("y", int(next())/8)))
+			case 2:
+				w.send(responseBytes(0x100, strings.Repeat("z", int(next())/8)))
+			case 3:
+				take(read(w.th, w.fd, w.p, 16+uint64(next())))
+			case 4:
+				if stdin.asked == 0 && !stdin.there {
+					stdin.asked, stdin.want = 0x100, 20
+				}
+			case 5:
+				if stdin.there {
+					if r := read(w.th, 0, w.p, 1+uint64(next()%8)); r > 8 && r != errIO {
+						t.Fatalf("stdin: %d", int64(r))
+					}
+				}
+			case 6:
+				b := requestBytes(uint64(asked)<<8|0xff, "")
+				put(w.p, b)
+				n := uint64(len(b))
+				if next()%2 == 0 {
+					n = 0
+				}
+				r := rpcExchange(w.fd, w.p, n, w.p, 4096)
+				if n != 0 && (!failed(r) || r == errIO && rpcOut.Status() == ring.OK) {
+					asked++
+				}
+				take(r)
+			case 7: // garbage
+				b := make([]byte, int(next())%40)
+				for i := range b {
+					b[i] = next()
+				}
+				w.send(b)
+			case 8:
+				w.taken()
+				w.events()
+			case 9:
+				if parked == 0 && rpcPark() {
+					parked++
+				} else if parked > 0 {
+					rpcUnpark()
+					parked--
+				}
+			}
+			if rpcInLock|rpcLock|pollLock|waitLock != 0 {
+				t.Fatal("a lock is held")
+			}
+			if rpcIn.Status() == ring.OK && uint32(asked-answered) != rpcFile.asked {
+				t.Fatalf("%d asked, %d answered, the kernel says %d are open", asked, answered, rpcFile.asked)
+			}
+		}
+	})
 }
