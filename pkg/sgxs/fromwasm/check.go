@@ -76,6 +76,9 @@ func Check(ctx context.Context, code []byte) (*Module, error) {
 		return nil, refuse("", "not a valid WASM module: %v", err)
 	}
 	m := &Module{Kind: Library, Functions: []abi.Signature{}, Interfaces: []manifest.Interface{}}
+	if m.MinPages, err = meter.Pages(code); err != nil {
+		return nil, err
+	}
 	if err := m.imports(ctx, r, compiled); err != nil {
 		return nil, err
 	}
@@ -143,11 +146,7 @@ func typeNames(types []api.ValueType) string {
 // exports finds what can be called. A signature is that of the section
 // eos.functions, or else of the export's name, or else inferred.
 func (m *Module) exports(compiled wazero.CompiledModule) error {
-	memory, ok := compiled.ExportedMemories()["memory"]
-	if ok {
-		m.MinPages = memory.Min()
-	}
-	if !ok && len(compiled.ImportedFunctions()) > 0 {
+	if _, ok := compiled.ExportedMemories()["memory"]; !ok && len(compiled.ImportedFunctions()) > 0 {
 		return refuse("the host reads and writes what a guest names there", "it exports no memory named \"memory\"")
 	}
 	exported := compiled.ExportedFunctions()

@@ -51,6 +51,20 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestHiddenMemory: memory that a module does not export needs room all the same.
+func TestHiddenMemory(t *testing.T) {
+	// (module (memory 3) (func (export "f")))
+	m, err := Check(t.Context(), []byte("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x05\x03\x01\x00\x03\x07\x05\x01\x01f\x00\x00\x0a\x04\x01\x02\x00\x0b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := manifest.NewApp("a")
+	a.Limits.MemoryPages = 2
+	if err := m.Fits(&a); err == nil || !strings.Contains(err.Error(), "it starts with 192 KiB of memory") {
+		t.Errorf("too little memory: %v", err)
+	}
+}
+
 func TestInterfaces(t *testing.T) {
 	g := guest{memory: 3, exports: []function{fn("f")}, imports: []function{
 		fn("eos.seal_key").returns(i32), fn("eos.kv_get", i32, i32).returns(i32), fn("eos.kv_put", i32, i32, i32, i32).returns(i32),

@@ -66,6 +66,15 @@ func Instrument(wasm []byte, o Options) ([]byte, error) {
 	return b, nil
 }
 
+// Pages is how much memory a module begins with, exported or not, in pages of 64 KiB.
+func Pages(wasm []byte) (uint32, error) {
+	d, err := decode(wasm)
+	if err != nil {
+		return 0, err
+	}
+	return d.pages, nil
+}
+
 // output writes the metered module.
 type output struct {
 	*module
