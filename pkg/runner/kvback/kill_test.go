@@ -168,7 +168,7 @@ func kill(dir string, acks []int, rnd *rand.Rand) (checked bool, err error) {
 		defer timer.Stop()
 		after = 1 << 30
 	default:
-		after = 1 + rnd.IntN(60)
+		after = 1 + rnd.IntN(30)
 	}
 	lines := 0
 	for r := bufio.NewReader(out); ; {

@@ -272,7 +272,14 @@ func (s *Store) Close(ctx context.Context) error {
 			s.closeErr = ctx.Err()
 			return
 		}
-		s.closeErr = s.saveRoot(ctx)
+		// Another writing of the root may be waiting for a host that does not answer.
+		saved := make(chan error, 1)
+		go func() { saved <- s.saveRoot(ctx) }()
+		select {
+		case s.closeErr = <-saved:
+		case <-ctx.Done():
+			s.closeErr = ctx.Err()
+		}
 	})
 	return s.closeErr
 }

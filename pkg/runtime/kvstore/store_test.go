@@ -468,3 +468,24 @@ func (g *gate) Apply(ctx context.Context, ops []kvwire.Op) error {
 	}
 	return g.Backend.Apply(ctx, ops)
 }
+
+// mute is a host that does not answer when the root is written.
+type mute struct{ Backend }
+
+func (m mute) PutFile(context.Context, string, []byte) error { select {} }
+
+// TestCloseWithMuteHost: Close waits as long as it was told, for whatever.
+func TestCloseWithMuteHost(t *testing.T) {
+	b := NewMemory()
+	closeStore(t, open(t, b, Options{}))
+	s, err := Open(t.Context(), mute{b}, testMaster, Options{RootInterval: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s.Table("a"), "k", "v")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Close(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
