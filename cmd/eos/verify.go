@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -53,22 +54,22 @@ exit status is 0 only if all that was asked for holds.`,
 			case kind == ofImage && len(args) == 2:
 				slices.Reverse(args) // the order of eos sign
 			case kind == ofImage:
-				return withHint(usagef("%s is an image: name its SIGSTRUCT too", args[0]), "eos verify APP.sig APP.sgxs")
+				return withHint(fmt.Errorf("%s is an image: name its SIGSTRUCT too", args[0]), "eos verify APP.sig APP.sgxs")
 			}
 			if kind != ofImage && kind != ofSignature {
 				if len(args) > 1 {
-					return usagef("%s stands alone: it is %s", args[0], kind)
+					return fmt.Errorf("%s stands alone: it is %s", args[0], kind)
 				}
 				if key != "" {
-					return usagef("--public-key is for a SIGSTRUCT; for evidence say --mrsigner")
+					return withHint(fmt.Errorf("%s is %s: --public-key is for a SIGSTRUCT", args[0], kind), "for evidence say --mrsigner")
 				}
 				return verifyFile(cmd.Context(), u, args[0], kind, &f, asJSON)
 			}
 			if f.given() && !isSigStruct(args[0]) {
-				return withHint(usagef("%s is neither a certificate nor a quote, which evidence is in", args[0]), "a quote is binary, as the quoting enclave makes it; a certificate PEM or DER")
+				return withHint(fmt.Errorf("%s is neither a certificate nor a quote, which evidence is in", args[0]), "a quote is binary, as the quoting enclave makes it; a certificate PEM or DER")
 			}
 			if f.given() {
-				return withHint(usagef("%s is a SIGSTRUCT, which no policy is about", args[0]), "--public-key KEY says who must have signed")
+				return withHint(fmt.Errorf("%s is a SIGSTRUCT, which no policy is about", args[0]), "--public-key KEY says who must have signed")
 			}
 			return verifySignature(u, args[0], append(args, "")[1], key, asJSON)
 		},
