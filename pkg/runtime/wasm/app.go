@@ -161,8 +161,12 @@ func (a *App) imports(ctx context.Context) error {
 		switch mod {
 		case meter.Module, wasiModule, abortModule:
 		case abi.Module:
-			if _, ok := abi.Lookup(name); !ok {
+			fn, ok := abi.Lookup(name)
+			if !ok {
 				return fmt.Errorf("imports %s.%s, which there is not", mod, name)
+			}
+			if !slices.Equal(f.ParamTypes(), fn.Params) || !slices.Equal(f.ResultTypes(), fn.Results) {
+				return fmt.Errorf("imports %s.%s as a function of another type", mod, name)
 			}
 		default:
 			return fmt.Errorf("imports %s.%s: apps can import from %s and %s", mod, name, wasiModule, abi.Module)
@@ -171,8 +175,22 @@ func (a *App) imports(ctx context.Context) error {
 	if need[wasiModule] {
 		b := a.runtime.NewHostModuleBuilder(wasiModule)
 		wasi_snapshot_preview1.NewFunctionExporter().ExportFunctions(b)
-		if _, err := b.Instantiate(ctx); err != nil {
+		wasi, err := b.Instantiate(ctx)
+		if err != nil {
 			return err
+		}
+		known := wasi.ExportedFunctionDefinitions()
+		for _, f := range a.compiled.ImportedFunctions() {
+			mod, name, _ := f.Import()
+			if mod != wasiModule {
+				continue
+			}
+			if known[name] == nil {
+				return fmt.Errorf("imports %s.%s, which there is not", mod, name)
+			}
+			if !slices.Equal(f.ParamTypes(), known[name].ParamTypes()) || !slices.Equal(f.ResultTypes(), known[name].ResultTypes()) {
+				return fmt.Errorf("imports %s.%s as a function of another type", mod, name)
+			}
 		}
 	}
 	if err := a.instantiateHost(ctx, need); err != nil {
