@@ -378,7 +378,7 @@ func (d pipeDialer) DialContext(_ context.Context, _, address string) (net.Conn,
 
 // TestConnections: a connection is a file, to what the allow-list has.
 func TestConnections(t *testing.T) {
-	a := with(t, func(l *manifest.Limits) { l.TimeMS = 300 })
+	a := sharedGuest(t)
 	a.host.Dial = pipeDialer(func(c net.Conn) {
 		b := make([]byte, 100)
 		n, _ := c.Read(b)
@@ -403,6 +403,7 @@ func TestConnections(t *testing.T) {
 			t.Errorf("%s: %s, %v; want %s", c.address, got, err, c.want)
 		}
 	}
+	with(t, func(l *manifest.Limits) { l.TimeMS = 300 })
 	_, err := call(t, a, "dial", `{"address":"127.0.0.1:8443","text":"hang"}`)
 	fault(t, "a connection that hangs", err, FaultTime, "300 ms")
 }
