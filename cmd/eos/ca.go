@@ -1,7 +1,9 @@
 package main
 
 import (
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"io/fs"
 	"os"
@@ -87,11 +89,33 @@ func loadCA(cert, key string) (*ratls.CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	ca, err := ratls.ParseCA(c, k)
+	ca, err := ratls.ParseCA(certificatePEM(c), keyPEM(k))
 	if err != nil {
 		return nil, fmt.Errorf("%s, %s: %w", cert, key, err)
 	}
 	return ca, nil
+}
+
+// certificatePEM turns one certificate in DER into PEM, and leaves all else as it is.
+func certificatePEM(b []byte) []byte {
+	if _, err := x509.ParseCertificate(b); err != nil {
+		return b
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b})
+}
+
+// keyPEM does the same for a private key.
+func keyPEM(b []byte) []byte {
+	for name, parse := range map[string]func([]byte) error{
+		"PRIVATE KEY":     func(b []byte) error { _, err := x509.ParsePKCS8PrivateKey(b); return err },
+		"EC PRIVATE KEY":  func(b []byte) error { _, err := x509.ParseECPrivateKey(b); return err },
+		"RSA PRIVATE KEY": func(b []byte) error { _, err := x509.ParsePKCS1PrivateKey(b); return err },
+	} {
+		if parse(b) == nil {
+			return pem.EncodeToMemory(&pem.Block{Type: name, Bytes: b})
+		}
+	}
+	return b
 }
 
 func caInitCmd(u *ui) *cobra.Command {

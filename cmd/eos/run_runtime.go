@@ -42,18 +42,22 @@ func (f *runtimeFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.leaf, "leaf", "1h", "runtime: `WHEN` there is a new certificate: per-connection, or after a time from 1m to 24h")
 	fl.StringVar(&f.evidence, "evidence", start.EvidenceLeaf, "runtime: `WHERE` the quote is: leaf, session or both-by-sni")
 	fl.Uint32Var(&f.quoteRate, "quote-rate", ratls.DefaultQuotesPerSecond, "runtime: `NUMBER` of quotes a second that connections may cause")
-	fl.StringVar(&f.caCert, "ca-cert", "", "runtime: `PEM` certificate of the intermediary CA to hand over at the first start (default: it makes its own)")
-	fl.StringVar(&f.caKey, "ca-key", "", "runtime: `PEM` key of the intermediary CA")
+	fl.StringVar(&f.caCert, "ca-cert", "", "runtime: `FILE` with the certificate of the intermediary CA to hand over at the first start (default: it makes its own)")
+	fl.StringVar(&f.caKey, "ca-key", "", "runtime: `FILE` with the key of the intermediary CA")
 	fl.StringVar(&f.operator, "operator-token", "", "runtime: `FILE` of the operator's token, made if it is missing, or sha256:HEX of one (default: operator-token in the state directory)")
 	completeFlagWords(cmd, "leaf", start.LeafPerConnection, "1h")
 	completeFlagWords(cmd, "evidence", start.EvidenceLeaf, start.EvidenceSession, start.EvidenceBothBySNI)
-	completeFlagFiles(cmd, "ca-cert", "pem")
-	completeFlagFiles(cmd, "ca-key", "pem")
+	completeFlagFiles(cmd, "ca-cert", "pem", "der", "crt")
+	completeFlagFiles(cmd, "ca-key", "key", "pem", "der")
 }
 
 // isRuntimeImage reports whether the Go image at path is a runtime. What is wrong
 // with an image its loader says best.
 func isRuntimeImage(path string) bool {
+	// Asked before it is opened: the open of a pipe waits for its writer.
+	if fi, err := os.Stat(path); err != nil || !fi.Mode().IsRegular() {
+		return false
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return false

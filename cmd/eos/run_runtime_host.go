@@ -10,6 +10,7 @@ import (
 	"github.com/enclaveos/eos/pkg/channel/wire"
 	"github.com/enclaveos/eos/pkg/runner/dispatch"
 	"github.com/enclaveos/eos/pkg/runner/kvback"
+	"github.com/enclaveos/eos/pkg/runtime/seal"
 )
 
 // runtimeGrace is how long a runtime has to finish requests and write its state.
@@ -59,16 +60,17 @@ func openRuntime(u *ui, path string, f *runtimeFlags, pf *platformFlags) (h *run
 	return h, nil
 }
 
-// isFirst reports whether no enclave has left anything sealed in a state directory.
+// isFirst reports whether no enclave has finished its first start with a state
+// directory: there is no sealed configuration.
 func isFirst(dir string) (bool, error) {
 	if dir == "" {
 		return true, nil
 	}
-	names, err := os.ReadDir(filepath.Join(dir, "sealed"))
+	_, err := os.Stat(filepath.Join(dir, "sealed", seal.File))
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}
-	return len(names) == 0, err
+	return false, err
 }
 
 func (h *runtimeHost) close() error {

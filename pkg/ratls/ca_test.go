@@ -120,6 +120,32 @@ func TestForeignCAKeys(t *testing.T) {
 	}
 }
 
+// No key usage is no restriction (RFC 5280, 4.2.1.3): openssl req -x509 makes such CAs.
+func TestCAKeyUsage(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for usage, want := range map[x509.KeyUsage]bool{0: true, x509.KeyUsageCertSign: true, x509.KeyUsageCRLSign: false} {
+		tmpl := &x509.Certificate{
+			SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+			IsCA: true, BasicConstraintsValid: true, KeyUsage: usage,
+		}
+		der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = ratls.ParseCA(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: text}))
+		if (err == nil) != want {
+			t.Errorf("usage %#x: %v", usage, err)
+		}
+	}
+}
+
 func TestParseCARefusals(t *testing.T) {
 	w := newWorld(t)
 	other, err := ratls.NewRoot("other", time.Now(), time.Hour)
