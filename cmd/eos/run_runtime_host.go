@@ -10,7 +10,6 @@ import (
 	"github.com/enclaveos/eos/pkg/channel/wire"
 	"github.com/enclaveos/eos/pkg/runner/dispatch"
 	"github.com/enclaveos/eos/pkg/runner/kvback"
-	"github.com/enclaveos/eos/pkg/runtime/seal"
 )
 
 // runtimeGrace is how long a runtime has to finish requests and write its state.
@@ -60,17 +59,18 @@ func openRuntime(u *ui, path string, f *runtimeFlags, pf *platformFlags) (h *run
 	return h, nil
 }
 
-// isFirst reports whether no enclave has finished its first start with a state
-// directory: there is no sealed configuration.
+// isFirst reports whether no enclave has ever used a state directory: nothing is
+// sealed. It asks for more than the enclave does, so that a directory of which a part
+// is missing gets no new token.
 func isFirst(dir string) (bool, error) {
 	if dir == "" {
 		return true, nil
 	}
-	_, err := os.Stat(filepath.Join(dir, "sealed", seal.File))
+	names, err := os.ReadDir(filepath.Join(dir, "sealed"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}
-	return false, err
+	return len(names) == 0, err
 }
 
 func (h *runtimeHost) close() error {
