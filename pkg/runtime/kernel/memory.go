@@ -155,7 +155,7 @@ func (m *memory) mmap(addr, n, prot, flags uint64) uint64 {
 	lock(&m.lock)
 	r := m.place(addr, n, prot, flags)
 	first := r == errNoMem && addr == 0 || prot != 0 && r == errNoMem && m.areaOf(addr, n) == &m.heap
-	first = first && m.wanted == 0
+	first = first && m.wanted == 0 && prot&protExec == 0 // who asks for code can do without
 	if first {
 		m.wanted = n
 	}
