@@ -145,7 +145,8 @@ func signature(ctx context.Context, c *enclaveClient, app, function string) (*ab
 func readParameters(u *ui, s *abi.Signature, params []string, data string) ([]byte, error) {
 	if data != "" {
 		b := []byte(data)
-		if path, ok := strings.CutPrefix(data, "@"); ok {
+		path, ok := strings.CutPrefix(data, "@")
+		if ok || data == "-" {
 			var err error
 			if b, err = readValue(u, path); err != nil {
 				return nil, err

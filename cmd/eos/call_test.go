@@ -71,6 +71,12 @@ func TestParameters(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
 		}
 	}
+	for _, data := range []string{"-", "@-"} {
+		got, err := readParameters(&ui{stdin: strings.NewReader(`{"s":"x"}`)}, s, nil, data)
+		if err != nil || string(got) != `{"s":"x"}` {
+			t.Errorf("--data %s: got %s, %v", data, got, err)
+		}
+	}
 }
 
 func TestResults(t *testing.T) {
