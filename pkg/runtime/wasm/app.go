@@ -72,6 +72,8 @@ type Host struct {
 	// needed. Each serves one call all the same.
 	Ready  int
 	memory memoryBudget
+
+	compiling sync.Mutex // one module at a time: it takes memory
 }
 
 const (
@@ -134,7 +136,11 @@ func (a *App) compile(ctx context.Context, metered []byte) error {
 			}
 			done <- r
 		}()
-		r.compiled, r.err = a.runtime.CompileModule(ctx, metered)
+		a.host.compiling.Lock()
+		defer a.host.compiling.Unlock()
+		if r.err = a.host.Engine.room(len(metered)); r.err == nil {
+			r.compiled, r.err = a.runtime.CompileModule(ctx, metered)
+		}
 	}()
 	select {
 	case r := <-done:

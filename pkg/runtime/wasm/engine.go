@@ -3,6 +3,9 @@ package wasm
 import (
 	"context"
 	"fmt"
+	"math"
+	"runtime"
+	"runtime/debug"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -52,6 +55,34 @@ func tryCompiler(ctx context.Context) (err error) {
 		err = fmt.Errorf("the compiler's code gives %d for 42", v[0])
 	}
 	return err
+}
+
+// What a module takes at most while it is compiled, in bytes for each of its bytes. The
+// compiler gives nearly all of it back; what the interpreter makes stays.
+const (
+	compilerNeed    = 14
+	interpreterNeed = 30
+)
+
+// room says whether there is memory for compiling a module of so many bytes. To find
+// out by trying would be the end of the enclave.
+func (k EngineKind) room(size int) error {
+	limit := debug.SetMemoryLimit(-1)
+	if limit == math.MaxInt64 {
+		return nil
+	}
+	need := int64(size) * interpreterNeed
+	if k == Compiler {
+		need = int64(size) * compilerNeed
+	}
+	runtime.GC()
+	var now runtime.MemStats
+	runtime.ReadMemStats(&now)
+	if free := limit - int64(now.HeapAlloc); need > free {
+		return fmt.Errorf("for a module of %d KiB the %s needs up to %d MiB, and the enclave has %d MiB left: build it with a larger --heap-size",
+			size>>10, k, need>>20, max(0, free>>20))
+	}
+	return nil
 }
 
 func (k EngineKind) config() wazero.RuntimeConfig {

@@ -10,7 +10,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -451,13 +453,26 @@ func TestStatus(t *testing.T) {
 	} = w.m
 }
 
+// TestNoRoom: a module that would take more memory than there is is refused, where it
+// would be the end of the enclave.
+func TestNoRoom(t *testing.T) {
+	w := newWorld(t, nil)
+	runtime.GC()
+	var now runtime.MemStats
+	runtime.ReadMemStats(&now)
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(now.HeapAlloc) + 8<<20))
+	big := append(slices.Clone(fortyTwo), append([]byte{0, 0x84, 0x80, 0x40, 1, 'x'}, make([]byte, 1<<20+2)...)...)
+	w.want("a large module", first(w.data(managerToken, loadBody("big", big, ""))), "build it with a larger --heap-size")
+	w.want("a small module", first(w.data(managerToken, loadBody("small", fortyTwo, ""))), `"status":"loaded"`)
+}
+
 // TestMemoryShare: without a limit of the Go runtime there is none, and with one a part.
 func TestMemoryShare(t *testing.T) {
 	if n := memoryShare(); n != 0 {
 		t.Errorf("without a limit: %d", n)
 	}
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(800 << 20))
-	if n := memoryShare(); n != 500<<20 {
+	if n := memoryShare(); n != 300<<20 {
 		t.Errorf("of 800 MiB: %d", n)
 	}
 }

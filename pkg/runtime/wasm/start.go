@@ -35,7 +35,7 @@ func (m *Module) Start(ctx context.Context, env *module.Env) error {
 	return m.StartWith(ctx, c)
 }
 
-// memoryShare is five eighths of what the Go runtime may use, which in an enclave is
+// memoryShare is three eighths of what the Go runtime may use, which in an enclave is
 // what its image's heap allows (GOMEMLIMIT): the rest is for compiled code, for the
 // runtime and for what lies about between two collections. Where there is no such limit
 // there is none here.
@@ -44,5 +44,5 @@ func memoryShare() int64 {
 	if limit == math.MaxInt64 {
 		return 0
 	}
-	return limit / 8 * 5
+	return limit / 8 * 3
 }
