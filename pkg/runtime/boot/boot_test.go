@@ -193,6 +193,8 @@ func TestServe(t *testing.T) {
 		{"POST", "/data", "nobody's <&>", 200, "application/octet-stream", "nobody's <&>"},
 		{"POST", "/data", "", 200, "application/octet-stream", ""},
 		{"GET", "/nothing", "", 404, "application/json", `{"error":"there is nothing at this path"}` + "\n"},
+		{"GET", "//healthz", "", 404, "application/json", `{"error":"there is nothing at this path"}` + "\n"},
+		{"GET", "/./healthz", "", 404, "application/json", `{"error":"there is nothing at this path"}` + "\n"},
 		{"GET", "/data", "", 405, "application/json", `{"error":"GET is not for this path: POST"}` + "\n"},
 		{"DELETE", "/healthz", "", 405, "application/json", `{"error":"DELETE is not for this path: GET, HEAD"}` + "\n"},
 		{"GET", "/.well-known/eos/collateral", "", 200, "application/json", `{"collateral":true}`},
@@ -475,7 +477,7 @@ func TestRestart(t *testing.T) {
 		change func(*start.Config)
 		want   string
 	}{
-		"another CA":       {func(c *start.Config) { c.CA = caText(t, newCA(t)) }, "PUT /ca"},
+		"another CA":       {func(c *start.Config) { c.CA = caText(t, newCA(t)) }, "eos ca rotate"},
 		"no CA":            {func(c *start.Config) { c.CA = &start.CA{Chain: "x", Key: "y"} }, "PEM"},
 		"another operator": {func(c *start.Config) { c.Operator = strings.Repeat("0", 64) }, "--operator-token"},
 	} {

@@ -88,7 +88,7 @@ func (r *Runtime) identify(ctx context.Context) error {
 	}
 	switch {
 	case given != nil && given.Hash() != r.ca.Hash():
-		return errors.New("this enclave has a CA from its first start, and --ca-cert names another: start without it; the operator may replace it with PUT /ca")
+		return errors.New("this enclave has a CA from its first start, and --ca-cert names another: start without it; the operator may replace it (eos ca rotate)")
 	case operator != nil && r.operator == nil:
 		return errors.New("this enclave was first started without an operator, and can be given none later: a new --state begins anew")
 	case operator != nil && !bytes.Equal(operator, r.operator):

@@ -45,6 +45,12 @@ func run(log *slog.Logger, args []string, modules []module.Module) error {
 	if err != nil && !errors.Is(err, enclave.ErrNoPayload) {
 		return err
 	}
+	// First, so that an address that is in use leaves no state behind.
+	l, err := net.Listen("tcp", config.Listen)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
 	host, err := rpc.Open()
 	if err != nil {
 		return err
@@ -58,7 +64,7 @@ func run(log *slog.Logger, args []string, modules []module.Module) error {
 	if state.First {
 		log.Info("a new state")
 	}
-	err = serveWith(ctx, config, Options{
+	err = serveOn(ctx, l, Options{
 		Config: config, Modules: modules, Payload: payload, Sealed: state, State: state,
 		Quoter: q, Collateral: q.Collateral, RPC: host, Log: log,
 	})
@@ -71,14 +77,10 @@ func run(log *slog.Logger, args []string, modules []module.Module) error {
 	return nil
 }
 
-func serveWith(ctx context.Context, config *start.Config, o Options) error {
+func serveOn(ctx context.Context, l net.Listener, o Options) error {
 	r, err := New(ctx, o)
 	if err != nil {
 		return err
-	}
-	l, err := net.Listen("tcp", config.Listen)
-	if err != nil {
-		return errors.Join(err, stopModules(o.Modules))
 	}
 	fmt.Printf("listening on https://%s\n", l.Addr())
 	return r.Serve(ctx, l)

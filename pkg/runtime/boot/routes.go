@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -60,6 +61,12 @@ func (r *Runtime) newHandler() http.Handler {
 		r.requests.Add(1)
 		defer r.caught(w, req)
 		req = req.WithContext(module.WithCaller(req.Context(), r.callerOf(req)))
+		// The multiplexer would redirect other spellings of a path: there is one of each.
+		clean := path.Clean(req.URL.Path)
+		if clean != req.URL.Path && clean+"/" != req.URL.Path {
+			fail(w, http.StatusNotFound, "there is nothing at this path")
+			return
+		}
 		if _, pattern := mux.Handler(req); pattern == "" {
 			unknown(w, req, mux)
 			return
