@@ -57,11 +57,11 @@ func tryCompiler(ctx context.Context) (err error) {
 	return err
 }
 
-// What a module takes at most while it is compiled, in bytes for each of its bytes. The
-// compiler gives nearly all of it back; what the interpreter makes stays.
+// What a metered module takes at most while it is compiled, in bytes for each of its
+// bytes. The compiler gives nearly all of it back; what the interpreter makes stays.
 const (
-	compilerNeed    = 14
-	interpreterNeed = 30
+	compilerNeed    = 12
+	interpreterNeed = 25
 )
 
 // room says whether there is memory for compiling a module of so many bytes. To find

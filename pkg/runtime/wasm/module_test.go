@@ -468,11 +468,13 @@ func TestNoRoom(t *testing.T) {
 
 // TestMemoryShare: without a limit of the Go runtime there is none, and with one a part.
 func TestMemoryShare(t *testing.T) {
-	if n := memoryShare(); n != 0 {
+	if n := memoryShare(Compiler); n != 0 {
 		t.Errorf("without a limit: %d", n)
 	}
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(800 << 20))
-	if n := memoryShare(); n != 300<<20 {
-		t.Errorf("of 800 MiB: %d", n)
+	for engine, want := range map[EngineKind]int64{Compiler: 300 << 20, Interpreter: 200 << 20} {
+		if n := memoryShare(engine); n != want {
+			t.Errorf("of 800 MiB for the %s: %d", engine, n)
+		}
 	}
 }

@@ -14,10 +14,12 @@ import (
 
 // Start implements module.Starter.
 func (m *Module) Start(ctx context.Context, env *module.Env) error {
+	engine := Probe(ctx)
 	if m.Memory == 0 {
-		m.Memory = memoryShare()
+		m.Memory = memoryShare(engine)
 	}
 	c := Config{
+		Engine:  engine,
 		Payload: env.Payload,
 		Fetch: NewFetcher(&http.Transport{
 			TLSClientConfig:   &tls.Config{RootCAs: roots(), MinVersion: tls.VersionTLS12},
@@ -35,14 +37,18 @@ func (m *Module) Start(ctx context.Context, env *module.Env) error {
 	return m.StartWith(ctx, c)
 }
 
-// memoryShare is three eighths of what the Go runtime may use, which in an enclave is
-// what its image's heap allows (GOMEMLIMIT): the rest is for compiled code, for the
-// runtime and for what lies about between two collections. Where there is no such limit
-// there is none here.
-func memoryShare() int64 {
+// memoryShare is what guests may have of what the Go runtime may use, which in an enclave
+// is what its image's heap allows (GOMEMLIMIT): three eighths, or a quarter beside the
+// interpreter, whose code takes more. The rest is for that code, for the runtime and for
+// what lies about between two collections. Where there is no such limit there is none
+// here.
+func memoryShare(engine EngineKind) int64 {
 	limit := debug.SetMemoryLimit(-1)
 	if limit == math.MaxInt64 {
 		return 0
+	}
+	if engine == Interpreter {
+		return limit / 4
 	}
 	return limit / 8 * 3
 }
