@@ -10,6 +10,7 @@ import (
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/enclaveos/eos/pkg/runtime/wasm/abi"
+	"github.com/enclaveos/eos/pkg/runtime/wasm/meter"
 )
 
 // BenchmarkCall is a call of a Go guest in a fresh instance, beside the same with
@@ -78,4 +79,46 @@ func BenchmarkCall(b *testing.B) {
 			_ = m.Close(ctx)
 		}
 	})
+}
+
+// BenchmarkMetering is what metering costs an ordinary program, beside the same module
+// without it.
+func BenchmarkMetering(b *testing.B) {
+	code := guest(b)
+	metered, err := meter.Instrument(code, meter.Options{Stack: meter.DefaultStack})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, code := range map[string][]byte{"plain": code, "metered": metered} {
+		b.Run(name, func(b *testing.B) {
+			ctx := context.Background()
+			r := wazero.NewRuntimeWithConfig(ctx, Compiler.config())
+			defer r.Close(ctx)
+			wasi_snapshot_preview1.MustInstantiate(ctx, r)
+			h := r.NewHostModuleBuilder(abi.Module)
+			for _, f := range abi.Functions {
+				h.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(context.Context, api.Module, []uint64) {}), f.Params, f.Results).Export(f.Name)
+			}
+			if _, err := h.Instantiate(ctx); err != nil {
+				b.Fatal(err)
+			}
+			fuel := r.NewHostModuleBuilder(meter.Module).NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(_ context.Context, mod api.Module, _ []uint64) {
+				g := mod.ExportedGlobal(meter.Fuel).(api.MutableGlobal)
+				g.Set(g.Get() + slice)
+			}), []api.ValueType{api.ValueTypeI32}, nil).Export(meter.Refill)
+			if _, err := fuel.Instantiate(ctx); err != nil {
+				b.Fatal(err)
+			}
+			m, err := r.InstantiateWithConfig(ctx, code, wazero.NewModuleConfig().WithStartFunctions(initExport))
+			if err != nil {
+				b.Fatal(err)
+			}
+			f := m.ExportedFunction("work(n:s32)s32")
+			for b.Loop() {
+				if _, err := f.Call(ctx, 1); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

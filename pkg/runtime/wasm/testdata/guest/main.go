@@ -3,6 +3,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -190,4 +192,29 @@ func dial(address, text string) {
 		return
 	}
 	answer(string(b))
+}
+
+// work does some of everything that programs do, n times.
+//
+//go:wasmexport work(n:s32)s32
+func work(n int32) int32 {
+	sum := int32(0)
+	for range n {
+		v := make([]int, 2000)
+		x := uint32(1)
+		for i := range v {
+			x = x*1664525 + 1013904223
+			v[i] = int(x >> 8)
+		}
+		sort.Ints(v)
+		m := map[string]int{}
+		for i := range 500 {
+			m[fmt.Sprint(v[i]%100)] += i
+		}
+		b, _ := json.Marshal(m)
+		_ = json.Unmarshal(b, &m)
+		h := sha256.Sum256([]byte(strings.Repeat(string(b), 20)))
+		sum += int32(h[0]) + int32(len(m))
+	}
+	return sum
 }
