@@ -158,7 +158,7 @@ func (in *instance) put(b []byte) (uint32, error) {
 // take takes the result out of the guest.
 func (in *instance) take(s abi.Signature, values []uint64) (*Result, error) {
 	if in.failed {
-		return nil, faultf(FaultGuest, "%s", in.failure)
+		return nil, faultf(FaultRefused, "%s", in.failure)
 	}
 	r := &Result{Type: s.Result, Value: json.RawMessage("null"), Fuel: in.used()}
 	var err error

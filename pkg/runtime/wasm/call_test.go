@@ -54,7 +54,7 @@ func TestValues(t *testing.T) {
 		{"greet", `{"name":null}`, FaultArgument, "is no string"},
 		{"raw", `{"text":"x"}`, FaultGuest, "not UTF-8"},
 		{"packed", `{"ptr":4294967295,"len":5}`, FaultGuest, "outside the app's memory"},
-		{"refuse", `{"text":"not today"}`, FaultGuest, "not today"},
+		{"refuse", `{"text":"not today"}`, FaultRefused, "not today"},
 		{"crash", `{}`, FaultGuest, "trapped: wasm error: unreachable"},
 		{"exit", `{"code":3}`, FaultGuest, "code 3"},
 	} {

@@ -29,6 +29,7 @@ const (
 	FaultOutput                    // the app: its result is too long
 	FaultBusy                      // nobody: too many calls at a time, or no memory left
 	FaultExists                    // the manager: the name is taken
+	FaultRefused                   // the caller: the app itself says no (fail)
 )
 
 // status is the HTTP status of a fault.
@@ -48,6 +49,8 @@ func (k FaultKind) status() int {
 		return http.StatusServiceUnavailable
 	case FaultExists:
 		return http.StatusConflict
+	case FaultRefused:
+		return http.StatusUnprocessableEntity
 	}
 	return http.StatusBadGateway // the app is behind us, and what it gave is nothing
 }

@@ -245,7 +245,7 @@ func (in *instance) explain(err error) error {
 		return f
 	}
 	if in.failed {
-		return faultf(FaultGuest, "%s", in.failure)
+		return faultf(FaultRefused, "%s", in.failure)
 	}
 	var exit *sys.ExitError
 	if errors.As(err, &exit) {
