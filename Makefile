@@ -64,11 +64,12 @@ lint: bin/staticcheck-$(lastword $(subst @, ,$(STATICCHECK)))
 
 # The race detector wants cgo; the test enclaves want a C compiler; one story
 # of the command line signs with openssl; a browser draws the page of a report.
+# Without GORACE every eos of a story would sleep a second at its end.
 race: runtime guests
 	@.ci/need gcc gcc libc6-dev
 	@.ci/need openssl openssl
 	@.ci/need chromium-headless-shell chromium-headless-shell
-	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./... $(HIDDEN)
+	GORACE=atexit_sleep_ms=0 CGO_ENABLED=1 $(GO) test -race -timeout 10m ./... $(HIDDEN)
 
 fuzz:
 	@GO=$(GO) .ci/fuzz $(FUZZTIME)
