@@ -108,7 +108,7 @@ func (l *lines) String() string {
 
 func TestInside(t *testing.T) {
 	ctx := context.Background()
-	stress := "3s"
+	stress := "20s"
 	if d := os.Getenv("EOS_STRESS"); d != "" {
 		stress = d
 	}
