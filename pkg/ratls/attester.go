@@ -324,7 +324,7 @@ func (a *Attester) identitiesOf(old *identities, subjects []Subject) (*identitie
 					continue // an address cannot be a server name
 				}
 				if o := next.byHost[h]; o != nil {
-					return nil, fmt.Errorf("ratls: %q is a host of both %.64q and %.64q", h, o.subject.Name, s.Name)
+					return nil, &HostError{Host: h, First: o.subject.Name, Second: s.Name}
 				}
 				next.byHost[h] = id
 			}
@@ -338,6 +338,13 @@ func (a *Attester) identitiesOf(old *identities, subjects []Subject) (*identitie
 		}
 	}
 	return next, nil
+}
+
+// HostError is of a host name that two subjects have.
+type HostError struct{ Host, First, Second string }
+
+func (e *HostError) Error() string {
+	return fmt.Sprintf("ratls: %q is a host of both %.64q and %.64q", e.Host, e.First, e.Second)
 }
 
 func newIdentity(s Subject, ca *CA, quoted, prefixed bool) *identity {

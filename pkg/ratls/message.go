@@ -1,13 +1,13 @@
 package ratls
 
 import (
-	"bytes"
 	"crypto/tls"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/enclaveos/eos/pkg/ijson"
 )
 
 // Paths of the session step. Both speak the same; the first is that of Enclave OS
@@ -84,13 +84,10 @@ func readMessage(r io.Reader, to any) error {
 	return parseMessage(b, to)
 }
 
+// parseMessage leaves out members of later versions.
 func parseMessage(b []byte, to any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	if err := d.Decode(to); err != nil {
+	if err := ijson.UnmarshalKnown(b, to); err != nil {
 		return fmt.Errorf("not the JSON that belongs here: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("something behind the JSON object")
 	}
 	return nil
 }

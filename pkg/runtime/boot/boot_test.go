@@ -758,6 +758,10 @@ func TestLifeOfModules(t *testing.T) {
 			t.Errorf("modules %q: %v", names, err)
 		}
 	}
+	if _, err := New(t.Context(), options(newPlatform(t), new(disk), testConfig(), io.Discard, landlord{})); err == nil ||
+		!strings.Contains(err.Error(), `"localhost" is a host of both`) || !strings.Contains(err.Error(), "take it out of the app's hostnames, or out of --host") {
+		t.Errorf("an app with a host name of the enclave's: %v", err)
+	}
 	twice := &fake{name: "leaves", leaf: "x"}
 	if _, err := New(t.Context(), options(newPlatform(t), new(disk), testConfig(), io.Discard, twice, &impostor{twice})); err == nil || !strings.Contains(err.Error(), "twice") {
 		t.Errorf("the same leaf of two modules: %v", err)
@@ -781,6 +785,14 @@ func (a *alive) Stop(context.Context) error { *a.calls = append(*a.calls, "stop 
 
 // namesake has the required methods only.
 type namesake struct{ helloworld.Module }
+
+// landlord has an app with the enclave's own host name.
+type landlord struct{ helloworld.Module }
+
+func (landlord) Name() string { return "landlord" }
+func (landlord) Subjects() []ratls.Subject {
+	return []ratls.Subject{{Name: "app", Hosts: []string{"localhost"}}}
+}
 
 // impostor has another module's leaves.
 type impostor struct{ of *fake }

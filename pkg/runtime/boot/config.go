@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"runtime"
@@ -113,6 +114,10 @@ func (r *Runtime) changed() error {
 	platform := ratls.Subject{Name: platformName, Hosts: r.hosts(), Extensions: append(core, claims...)}
 	old := r.tree.Swap(t)
 	if err := r.attester.SetSubjects(context.Background(), platform, apps...); err != nil {
+		var taken *ratls.HostError
+		if errors.As(err, &taken) {
+			err = fmt.Errorf("%w: the enclave has %s for names of its own; take it out of the app's hostnames, or out of --host", err, strings.Join(r.hosts(), ", "))
+		}
 		return err
 	}
 	if old == nil || old.Root() != root {

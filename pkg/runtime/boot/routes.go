@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -185,7 +186,7 @@ func (r *Runtime) data(w http.ResponseWriter, req *http.Request) {
 			if contentType == "" {
 				contentType = "application/json"
 			}
-			answerBytes(w, http.StatusOK, contentType, a.Body)
+			answerBytes(w, cmp.Or(a.Status, http.StatusOK), contentType, a.Body)
 		}
 		return
 	}

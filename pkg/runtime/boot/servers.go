@@ -1,7 +1,7 @@
 package boot
 
 import (
-	"encoding/json"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/enclaveos/eos/pkg/ijson"
 	"github.com/enclaveos/eos/pkg/runtime/module"
 )
 
@@ -57,20 +58,18 @@ func checkServers(servers []server) error {
 
 // readJSON reads one JSON document of the known fields into v.
 func readJSON(w http.ResponseWriter, req *http.Request, most int64, v any) error {
-	d := json.NewDecoder(http.MaxBytesReader(w, req.Body, most))
-	d.DisallowUnknownFields()
-	err := d.Decode(v)
+	b, err := io.ReadAll(http.MaxBytesReader(w, req.Body, most))
 	var big *http.MaxBytesError
 	switch {
 	case errors.As(err, &big):
 		return err
-	case errors.Is(err, io.EOF):
-		return &module.Error{Message: "the body is empty"}
 	case err != nil:
-		return &module.Error{Message: "the body is not the JSON that was expected: " + err.Error()}
+		return &module.Error{Message: "the body is not complete"}
+	case len(bytes.TrimSpace(b)) == 0:
+		return &module.Error{Message: "the body is empty"}
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return &module.Error{Message: "something follows the JSON in the body"}
+	if err := ijson.Unmarshal(b, v); err != nil {
+		return &module.Error{Message: "the body is not the JSON that was expected: " + err.Error()}
 	}
 	return nil
 }

@@ -88,8 +88,9 @@ type Request struct {
 	Caller Caller
 }
 
-// Response is the answer, with HTTP status 200.
+// Response is the answer.
 type Response struct {
+	Status      int    // HTTP; 0 is 200
 	ContentType string // empty: application/json
 	Body        []byte
 }

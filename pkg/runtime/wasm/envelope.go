@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/enclaveos/eos/pkg/ijson"
 	"github.com/enclaveos/eos/pkg/manifest"
 	"github.com/enclaveos/eos/pkg/runtime/module"
 	"github.com/enclaveos/eos/pkg/runtime/wasm/abi"
@@ -43,8 +44,10 @@ func firstKey(body []byte) (string, bool) {
 	return key, ok && err == nil
 }
 
-// Handle implements module.Module. What fails is told with HTTP status 200 and
-// {"status":"error","message":...}; only a missing role is not.
+// Handle implements module.Module. What fails is told by
+// {"status":"error","message":...}: with HTTP status 200 where a client of upstream's
+// calls an app, with one that fits where a manager gives an order. What is no envelope
+// is a 400, a missing role a 401 or 403.
 func (m *Module) Handle(ctx context.Context, r *module.Request) (*module.Response, error) {
 	key, ok := firstKey(r.Body)
 	e, known := envelopes[key]
@@ -52,7 +55,10 @@ func (m *Module) Handle(ctx context.Context, r *module.Request) (*module.Respons
 		return nil, module.ErrNotMine
 	}
 	var object map[string]json.RawMessage
-	if err := json.Unmarshal(r.Body, &object); err != nil || len(object) != 1 {
+	if err := ijson.Unmarshal(r.Body, &object); err != nil {
+		return nil, &module.Error{Message: fmt.Sprintf("the body is not the JSON that was expected: %v", err)}
+	}
+	if len(object) != 1 {
 		return nil, &module.Error{Message: fmt.Sprintf("the body is not an object with the one member %q", key)}
 	}
 	if r.Caller.Role < e.role {
@@ -61,15 +67,24 @@ func (m *Module) Handle(ctx context.Context, r *module.Request) (*module.Respons
 		}
 		return nil, &module.Error{Status: http.StatusUnauthorized, Message: fmt.Sprintf("%s needs the operator's token", key)}
 	}
+	status := http.StatusOK
 	answer, err := e.handle(m, ctx, r.Caller, object[key])
 	if err != nil {
 		f, ok := asFault(err)
 		if !ok {
 			return nil, err
 		}
+		if e.role > module.Anyone {
+			status = f.Kind.status()
+		}
 		answer = errorAnswer(f.Text)
 	}
-	return reply0(answer)
+	resp, err := reply0(answer)
+	if err != nil {
+		return nil, err
+	}
+	resp.Status = status
+	return resp, nil
 }
 
 // reply0 is the JSON of an answer.
@@ -94,9 +109,7 @@ func errorAnswer(text string) errorBody { return errorBody{"error", text, text} 
 
 // decode reads a member's value strictly.
 func decode(body json.RawMessage, v any) error {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	if err := ijson.Unmarshal(body, v); err != nil {
 		return faultf(FaultArgument, "%v", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil
@@ -350,12 +363,16 @@ func (m *Module) callNamed(ctx context.Context, c module.Caller, app, function s
 	}
 	params := map[string]json.RawMessage{}
 	if len(bytes.TrimSpace(body)) > 0 {
-		if err := json.Unmarshal(body, &params); err != nil || params == nil {
+		err := ijson.Unmarshal(body, &params)
+		if err == nil && params == nil {
+			err = errors.New("it is null")
+		}
+		if err != nil {
 			// Who may not call learns nothing else.
 			if f := m.allow(a, function, c); f != nil {
 				return nil, f
 			}
-			return nil, faultf(FaultArgument, "the body is no JSON object of named parameters")
+			return nil, faultf(FaultArgument, "the body is no JSON object of named parameters: %v", strings.TrimPrefix(err.Error(), "json: "))
 		}
 	}
 	s := a.functions[function].Signature

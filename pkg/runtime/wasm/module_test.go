@@ -40,6 +40,7 @@ type world struct {
 	m       *Module
 	mux     *http.ServeMux
 	changes atomic.Int32
+	change  func() error // what a change of the configuration comes to; nil: well
 }
 
 const (
@@ -83,7 +84,7 @@ func (w *world) start() {
 	w.m = &Module{}
 	err := w.m.StartWith(context.Background(), Config{
 		Payload: w.payload, Tables: w.tables, SealRoot: []byte("root"), Engine: Interpreter,
-		Log: slog.New(slog.NewTextHandler(&logs, nil)), Changed: func() error { w.changes.Add(1); return nil },
+		Log: slog.New(slog.NewTextHandler(&logs, nil)), Changed: w.changed,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -91,6 +92,14 @@ func (w *world) start() {
 	w.mux = http.NewServeMux()
 	w.mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "healthy") })
 	w.m.Routes(w.mux)
+}
+
+func (w *world) changed() error {
+	w.changes.Add(1)
+	if w.change != nil {
+		return w.change()
+	}
+	return nil
 }
 
 func (w *world) stop() {
@@ -207,7 +216,7 @@ func TestEnvelope(t *testing.T) {
 		{"", `{"wasm_call":{"app":"adder","function":"f","params":[{"type":"s32","value":40}]}}`, `{"status":"error","message":"1 parameters for`},
 		{"", `{"wasm_call":{"app":"adder","function":"f","params":[{"type":"u32","value":1},{"type":"s32","value":2}]}}`, `p0 is of type s32, not u32`},
 		{"", `{"wasm_call":{"app":"none","function":"f"}}`, `there is no app none`},
-		{"", `{"wasm_call":{"app":"adder","function":"f","more":1}}`, `unknown field`},
+		{"", `{"wasm_call":{"app":"adder","function":"f","more":1}}`, `unknown member`},
 		{"", `{"wasm_call":5}`, `{"status":"error"`},
 		{"", `{"connect_call":{"app":"adder","function":"f","body":{"p0":1,"p1":2}}}`, `3`},
 		{"", `{"wasm_schema":{"app":"adder"}}`, `{"status":"schema","schema":{"app":"adder"`},
@@ -220,7 +229,7 @@ func TestEnvelope(t *testing.T) {
 		{managerToken, `{"wasm_load":{"name":"x","bytes":"AGFzbQEAAAA="}}`, `nothing that can be called`},
 		{managerToken, `{"wasm_load":{"name":"x","bytes":"!"}}`, `"status":"error"`},
 		{managerToken, `{"wasm_load":{"name":"x","bytes":"AGFzbQ0AAQA="}}`, `components: not yet`},
-		{managerToken, `{"wasm_load":{"name":"x","bytes":"AGFzbQEAAAA=","encryption_key":"00"}}`, `unknown field`},
+		{managerToken, `{"wasm_load":{"name":"x","bytes":"AGFzbQEAAAA=","encryption_key":"00"}}`, `unknown member`},
 	} {
 		got, err := w.data(c.token, c.body)
 		if err != nil || !strings.Contains(got, c.want) {

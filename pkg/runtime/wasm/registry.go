@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/enclaveos/eos/pkg/manifest"
+	"github.com/enclaveos/eos/pkg/ratls"
 	"github.com/enclaveos/eos/pkg/runtime/kvstore"
 )
 
@@ -165,11 +166,16 @@ func (m *Module) load(ctx context.Context, desc manifest.App, code []byte) (*App
 		m.mu.Lock()
 		delete(m.apps, desc.Name)
 		m.mu.Unlock()
-		err = errors.Join(err, a.Close(ctx))
+		// What has been said of the app so far is taken back.
+		undo := errors.Join(m.changed(), a.Close(ctx))
 		if m.host.Tables != nil {
-			err = errors.Join(err, m.forget(ctx, desc.Name))
+			undo = errors.Join(undo, m.forget(ctx, desc.Name))
 		}
-		return nil, err
+		var taken *ratls.HostError
+		if errors.As(err, &taken) && undo == nil {
+			return nil, faultf(FaultExists, "the host name %s is the enclave's own", taken.Host)
+		}
+		return nil, errors.Join(err, undo)
 	}
 	m.hostRoutes()
 	m.log.Info("app loaded", "app", desc.Name, "code", a.CodeHash())

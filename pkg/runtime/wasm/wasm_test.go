@@ -247,8 +247,9 @@ func TestLoadRefused(t *testing.T) {
 		"not as declared": {assemble("", "\x7f", ret, section(`[{"name":"f","params":[],"result":"s64"}]`)), "wants (i64)"},
 		"no such export":  {assemble("", "\x7f", ret, section(`[{"name":"g","params":[]}]`)), `no export "g"`},
 		"no alloc":        {assemble("\x7f\x7f", "", "", section(`[{"name":"f","params":[{"name":"s","type":"string"}]}]`)), "must export eos_alloc"},
-		"malformed":       {assemble("", "\x7f", ret, section(`[{"name":"f"}]]`)), "behind the array"},
-		"unknown member":  {assemble("", "\x7f", ret, section(`[{"name":"f","x":1}]`)), "unknown field"},
+		"malformed":       {assemble("", "\x7f", ret, section(`[{"name":"f"}]]`)), "after top-level value"},
+		"member twice":    {assemble("", "\x7f", ret, section(`[{"name":"f","result":"u32","result":"s32"}]`)), "comes twice"},
+		"unknown member":  {assemble("", "\x7f", ret, section(`[{"name":"f","x":1}]`)), "unknown member"},
 		"declared twice":  {assemble("", "\x7f", ret, section(`[{"name":"f","result":"s32"},{"name":"f","result":"s32"}]`)), "two functions"},
 	} {
 		desc := manifest.NewApp("x")

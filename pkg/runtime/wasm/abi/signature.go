@@ -1,14 +1,12 @@
 package abi
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/enclaveos/eos/pkg/ijson"
 )
 
 // Type is the type of a parameter or result as callers see it in JSON.
@@ -188,14 +186,9 @@ func ParseExport(export string) (Signature, bool, error) {
 // ParseSection reads the custom section "eos.functions": a JSON array of
 // signatures, strict.
 func ParseSection(data []byte) ([]Signature, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
 	var list []Signature
-	if err := dec.Decode(&list); err != nil {
+	if err := ijson.Unmarshal(data, &list); err != nil {
 		return nil, fmt.Errorf("section %s: %w", Section, err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("section %s: something behind the array", Section)
 	}
 	seen := map[string]bool{}
 	for i := range list {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/enclaveos/eos/pkg/attest"
 	"github.com/enclaveos/eos/pkg/attest/issue"
+	"github.com/enclaveos/eos/pkg/ijson"
 )
 
 // TCBFile, if it is in the device's directory, says in JSON what the documents
@@ -45,14 +46,9 @@ var qeStatuses = []string{issue.UpToDate, issue.OutOfDate, issue.StatusRevoked}
 
 // ParseTCB reads the content of TCBFile.
 func ParseTCB(b []byte) (TCB, error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
 	var t TCB
-	if err := d.Decode(&t); err != nil {
+	if err := ijson.Unmarshal(b, &t); err != nil {
 		return TCB{}, err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return TCB{}, errors.New("something is behind the object")
 	}
 	if t.Status != "" && !slices.Contains(statuses, t.Status) {
 		return TCB{}, fmt.Errorf("%q is no status; these are: %q", t.Status, statuses)

@@ -355,13 +355,14 @@ func TestOpenRace(t *testing.T) {
 
 func TestTCBFile(t *testing.T) {
 	for text, what := range map[string]string{
-		``:                                  "EOF",
+		``:                                  "unexpected end",
 		`{"status":"Fine"}`:                 `"Fine" is no status`,
 		`{"qe_status":"uptodate"}`:          `"uptodate" is no status`,
 		`{"qe_status":"SWHardeningNeeded"}`: `"SWHardeningNeeded" is no status of a quoting enclave`,
-		`{"state":"UpToDate"}`:              "unknown field",
-		`{} {}`:                             "behind the object",
-		`{"status":`:                        "EOF",
+		`{"state":"UpToDate"}`:              "unknown member",
+		`{} {}`:                             "after top-level value",
+		`{"status":"UpToDate","status":"Revoked"}`: "comes twice",
+		`{"status":`: "unexpected end",
 	} {
 		if _, err := ParseTCB([]byte(text)); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v, want %q", text, err, what)

@@ -1,0 +1,244 @@
+// Package ijson reads I-JSON (RFC 7493): JSON of which no two readers can think
+// differently. encoding/json takes a member twice, the last counting, a member of a
+// struct under a name in another case, and text that is not Unicode with U+FFFD in its
+// place; a check that was made by another reader on the way would be about something
+// else than what is done here.
+package ijson
+
+import (
+	"bytes"
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Unmarshal is json.Unmarshal of one whole text. It refuses a member that comes twice
+// in its object, at any depth; a member that v's structs do not have, by its exact
+// name; and strings that are not Unicode.
+func Unmarshal(b []byte, v any) error { return unmarshal(b, v, false) }
+
+// UnmarshalKnown is Unmarshal, but for members that v's structs do not have: a later
+// version's, which mean nothing here.
+func UnmarshalKnown(b []byte, v any) error { return unmarshal(b, v, true) }
+
+func unmarshal(b []byte, v any, open bool) error {
+	if !utf8.Valid(b) {
+		return errors.New("not UTF-8")
+	}
+	if json.Valid(b) { // otherwise the decoder says best what is wrong
+		s := scanner{b: b, open: open}
+		if err := s.value(reflect.TypeOf(v)); err != nil {
+			return err
+		}
+	}
+	return json.Unmarshal(b, v)
+}
+
+// scanner walks over JSON that is known to be valid.
+type scanner struct {
+	b    []byte
+	i    int
+	open bool // structs may have other members
+	// names are where the names of members lie, with quotes, of the objects around i,
+	// the outermost first. An object with very many members is to take less memory
+	// than its text.
+	names []span
+}
+
+type span struct{ from, to uint32 }
+
+// next skips white space and punctuation and returns the first byte of a token.
+func (s *scanner) next() byte {
+	for bytes.IndexByte([]byte(" \t\r\n,:"), s.b[s.i]) >= 0 {
+		s.i++
+	}
+	return s.b[s.i]
+}
+
+// value walks over a value that becomes a t; nil is a type about which nothing is known.
+func (s *scanner) value(t reflect.Type) error {
+	switch s.next() {
+	case '{':
+		return s.object(t)
+	case '[':
+		s.i++
+		for s.next() != ']' {
+			if err := s.value(elem(t, reflect.Slice, reflect.Array)); err != nil {
+				return err
+			}
+		}
+		s.i++
+	case '"':
+		_, err := s.text()
+		return err
+	default:
+		for s.i < len(s.b) && bytes.IndexByte([]byte(" \t\r\n,]}"), s.b[s.i]) < 0 {
+			s.i++
+		}
+	}
+	return nil
+}
+
+func (s *scanner) object(t reflect.Type) error {
+	base := len(s.names)
+	fields := fieldsOf(t)
+	s.i++
+	for s.next() != '}' {
+		at, err := s.text()
+		if err != nil {
+			return err
+		}
+		s.names = append(s.names, at)
+		member := elem(t, reflect.Map)
+		if fields != nil {
+			name := s.name(at)
+			var ok bool
+			if member, ok = fields[name]; !ok && !(s.open && !foldsTo(fields, name)) {
+				return fmt.Errorf("unknown member %s", strconv.QuoteToASCII(short(name)))
+			}
+		}
+		if err := s.value(member); err != nil {
+			return err
+		}
+	}
+	s.i++
+	mine := s.names[base:]
+	slices.SortFunc(mine, s.compare)
+	for k := 1; k < len(mine); k++ {
+		if s.compare(mine[k], mine[k-1]) == 0 {
+			return fmt.Errorf("the member %s comes twice", strconv.QuoteToASCII(short(s.name(mine[k]))))
+		}
+	}
+	s.names = s.names[:base]
+	return nil
+}
+
+// foldsTo reports whether encoding/json would take a name for that of a field.
+func foldsTo(fields map[string]reflect.Type, name string) bool {
+	for f := range fields {
+		if strings.EqualFold(f, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// text walks over a string and returns where it lies.
+func (s *scanner) text() (span, error) {
+	from := s.i
+	for s.i++; s.b[s.i] != '"'; s.i++ {
+		if s.b[s.i] != '\\' {
+			continue
+		}
+		if s.i++; s.b[s.i] != 'u' {
+			continue
+		}
+		// A surrogate is half a character, and means nothing alone.
+		switch unit := s.unit(s.i + 1); {
+		case unit >= 0xdc00 && unit < 0xe000:
+			return span{}, errors.New("half a character in a string")
+		case unit >= 0xd800 && unit < 0xdc00:
+			low := 0
+			if bytes.HasPrefix(s.b[s.i+5:], []byte(`\u`)) {
+				low = s.unit(s.i + 7)
+			}
+			if low < 0xdc00 || low >= 0xe000 {
+				return span{}, errors.New("half a character in a string")
+			}
+			s.i += 6
+		}
+		s.i += 4
+	}
+	s.i++
+	return span{uint32(from), uint32(s.i)}, nil
+}
+
+// unit is the number of four hex digits.
+func (s *scanner) unit(at int) int {
+	n, _ := strconv.ParseUint(string(s.b[at:at+4]), 16, 16) // valid
+	return int(n)
+}
+
+// name is a member's name as it is meant.
+func (s *scanner) name(at span) string {
+	raw := s.b[at.from:at.to]
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1])
+	}
+	var name string
+	_ = json.Unmarshal(raw, &name) // valid
+	return name
+}
+
+// compare puts names in order, without a copy where they are as they are meant.
+func (s *scanner) compare(a, b span) int {
+	x, y := s.b[a.from:a.to], s.b[b.from:b.to]
+	if bytes.IndexByte(x, '\\') < 0 && bytes.IndexByte(y, '\\') < 0 {
+		return bytes.Compare(x[1:len(x)-1], y[1:len(y)-1])
+	}
+	return strings.Compare(s.name(a), s.name(b))
+}
+
+func short(name string) string {
+	if len(name) > 40 {
+		return name[:40] + "..."
+	}
+	return name
+}
+
+// plain is t without pointers; nil for what reads its text itself.
+func plain(t reflect.Type) reflect.Type {
+	for t != nil {
+		if t.Implements(unmarshaler) || reflect.PointerTo(t).Implements(unmarshaler) || reflect.PointerTo(t).Implements(textUnmarshaler) {
+			return nil
+		}
+		if t.Kind() != reflect.Pointer {
+			return t
+		}
+		t = t.Elem()
+	}
+	return nil
+}
+
+var (
+	unmarshaler     = reflect.TypeFor[json.Unmarshaler]()
+	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
+)
+
+// elem is the type of the elements of t, if t is of one of these kinds.
+func elem(t reflect.Type, kinds ...reflect.Kind) reflect.Type {
+	if t = plain(t); t != nil && slices.Contains(kinds, t.Kind()) {
+		return t.Elem()
+	}
+	return nil
+}
+
+// fieldsOf are the members of a struct; nil for what is none.
+func fieldsOf(t reflect.Type) map[string]reflect.Type {
+	if t = plain(t); t == nil || t.Kind() != reflect.Struct {
+		return nil
+	}
+	fields := map[string]reflect.Type{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && name == "":
+			for n, m := range fieldsOf(f.Type) {
+				fields[n] = m
+			}
+		case !f.IsExported() || name == "-":
+		case name == "":
+			fields[f.Name] = f.Type
+		default:
+			fields[name] = f.Type
+		}
+	}
+	return fields
+}
