@@ -22,6 +22,7 @@ import (
 	"github.com/enclaveos/eos/pkg/ratls/ratlstest"
 	"github.com/enclaveos/eos/pkg/runtime/helloworld"
 	"github.com/enclaveos/eos/pkg/runtime/measure"
+	"github.com/enclaveos/eos/pkg/runtime/metric"
 	"github.com/enclaveos/eos/pkg/runtime/module"
 	"github.com/enclaveos/eos/pkg/wall/start"
 )
@@ -646,8 +647,13 @@ func (f *fake) Subjects() []ratls.Subject {
 
 func (f *fake) Start(_ context.Context, env *module.Env) error { f.env = env; return nil }
 
-func (f *fake) Status() any                { return map[string]string{"status": "ok", "leaf": f.leaf} }
-func (f *fake) Metrics() map[string]uint64 { return map[string]uint64{"wasm_calls_total": 7} }
+func (f *fake) Status() any { return map[string]string{"status": "ok", "leaf": f.leaf} }
+func (f *fake) Metrics(context.Context) map[string]any {
+	return map[string]any{"wasm_calls_total": 7, "wasm_app_metrics": []any{map[string]any{"app": "a"}}}
+}
+func (f *fake) Families(context.Context) []metric.Family {
+	return []metric.Family{metric.Value("fake_total", "Of a module.", metric.Counter, 7)}
+}
 
 func (f *fake) set(leaf string) {
 	f.mu.Lock()

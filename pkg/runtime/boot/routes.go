@@ -144,23 +144,6 @@ func (r *Runtime) caNotAfter() string {
 
 func (r *Runtime) uptime() int64 { return int64(time.Since(r.started) / time.Second) }
 
-// metrics has upstream's names; what no module counts is 0.
-func (r *Runtime) metrics(w http.ResponseWriter, _ *http.Request) {
-	all := map[string]any{
-		"connections_total": r.accepted.Load(), "frames_total": r.requests.Load(), "uptime_seconds": r.uptime(),
-		"wasm_calls_total": 0, "secrets_stored_total": 0, "secrets_retrieved_total": 0, "attestation_verifications_total": 0,
-		"wasm_app_metrics": []any{}, "api_fees": []any{},
-	}
-	for _, m := range r.modules {
-		if m, ok := m.(module.Counter); ok {
-			for name, n := range m.Metrics() {
-				all[name] = n
-			}
-		}
-	}
-	answer(w, http.StatusOK, all)
-}
-
 // data asks the modules in their order. A body that none of them knows comes back as
 // it is.
 func (r *Runtime) data(w http.ResponseWriter, req *http.Request) {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/enclaveos/eos/pkg/ratls"
 	"github.com/enclaveos/eos/pkg/runtime/measure"
+	"github.com/enclaveos/eos/pkg/runtime/metric"
 )
 
 // ErrNotMine is what Handle returns for a request that another module may know.
@@ -75,9 +76,14 @@ type (
 	Reporter interface {
 		Status() any
 	}
-	// A Counter counts things for GET /metrics, by names such as "wasm_calls_total".
+	// A Counter counts things for GET /metrics in JSON: members of its object, by names
+	// such as "wasm_calls_total".
 	Counter interface {
-		Metrics() map[string]uint64
+		Metrics(ctx context.Context) map[string]any
+	}
+	// A Measured module has figures for GET /metrics as Prometheus takes them.
+	Measured interface {
+		Families(ctx context.Context) []metric.Family
 	}
 )
 

@@ -10,7 +10,6 @@ import (
 	"sort"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -40,12 +39,12 @@ type App struct {
 	places    chan struct{}
 	pool      *pool // nil: instances are made when they are needed
 	budget    *memoryBudget
-	memory    int64      // of the budget; the budget's lock guards it
+	memory    memoryUse  // of the budget; the budget's lock guards it
 	keyMu     sync.Mutex // held while a key is made
 	files     *wasifs.FS // nil: there is no store
 	kv, keys  Table
 
-	calls, faults, fuelUsed atomic.Uint64
+	stats stats
 }
 
 // function is an export as callers see it.

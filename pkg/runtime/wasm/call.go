@@ -40,6 +40,8 @@ func (a *App) acquire(ctx context.Context) (release func(), err error) {
 
 // Call runs a function with named parameters in a fresh instance.
 func (a *App) Call(ctx context.Context, caller Caller, name string, params map[string]json.RawMessage) (r *Result, err error) {
+	var in *instance
+	defer func(begun time.Time) { a.stats.call(begun, in, err) }(time.Now())
 	f, ok := a.functions[name]
 	if !ok {
 		return nil, faultf(FaultUnknown, "app %s has no function %s", a.Name, name)
@@ -60,14 +62,12 @@ func (a *App) Call(ctx context.Context, caller Caller, name string, params map[s
 	}
 	defer release()
 	caller.App, caller.Function = a.Name, name
-	var in *instance
 	if a.pool != nil {
 		in = a.pool.take(ctx, caller, a.deadline())
 	}
 	if in == nil {
 		in, err = a.newInstance(ctx, caller, a.deadline(), stdio{})
 	}
-	defer func() { a.count(in, err) }()
 	if err != nil {
 		return nil, err
 	}
@@ -92,16 +92,6 @@ func (in *instance) call(f function, params map[string]json.RawMessage) (*Result
 
 func (a *App) deadline() time.Time {
 	return time.Now().Add(time.Duration(a.Limits.TimeMS) * time.Millisecond)
-}
-
-func (a *App) count(in *instance, err error) {
-	a.calls.Add(1)
-	if in != nil {
-		a.fuelUsed.Add(in.used())
-	}
-	if err != nil {
-		a.faults.Add(1)
-	}
 }
 
 func hasParam(s abi.Signature, name string) bool {

@@ -73,7 +73,7 @@ func TestFresh(t *testing.T) {
 	}
 	// Memory is used again, but never with what another instance has left in it.
 	m := &memoryBudget{}
-	var has int64
+	var has memoryUse
 	b := m.take(&has, 100, 200)
 	copy(b[:200], strings.Repeat("secret", 33))
 	m.give(&has, b[:200])
@@ -133,7 +133,7 @@ func TestMemoryBudget(t *testing.T) {
 			}
 		}
 	}
-	var has int64
+	var has memoryUse
 	all := h.memory.take(&has, 4<<16, 4<<16)
 	if all == nil || h.memory.take(&has, 1, 1) != nil {
 		t.Error("there is more memory than there is")
@@ -158,7 +158,7 @@ func TestMemoryBudget(t *testing.T) {
 	if h.memory.take(&has, 2<<16, 2<<16) != nil {
 		t.Error("one app has all memory")
 	}
-	var other int64
+	var other memoryUse
 	h.memory.give(&other, h.memory.take(&other, 2<<16, 2<<16))
 	h.memory.give(&has, first)
 	if len(h.memory.holes) != 1 || h.memory.inUse() != 0 {

@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tetratelabs/wazero/sys"
 )
@@ -35,6 +36,8 @@ type Response struct {
 // Run runs the command once: the request is its environment and standard input, as
 // in CGI (RFC 3875), and the response is its standard output.
 func (a *App) Run(ctx context.Context, caller Caller, r *Request) (_ *Response, err error) {
+	var in *instance
+	defer func(begun time.Time) { a.stats.call(begun, in, err) }(time.Now())
 	if !a.command {
 		return nil, faultf(FaultUnknown, "app %s is no command: it has functions", a.Name)
 	}
@@ -45,8 +48,7 @@ func (a *App) Run(ctx context.Context, caller Caller, r *Request) (_ *Response, 
 	defer release()
 	caller.App, caller.Function = a.Name, startExport
 	out := &output{}
-	in, err := a.newInstance(ctx, caller, a.deadline(), stdio{env: r.environment(), stdin: bytes.NewReader(r.Body), stdout: out})
-	defer func() { a.count(in, err) }()
+	in, err = a.newInstance(ctx, caller, a.deadline(), stdio{env: r.environment(), stdin: bytes.NewReader(r.Body), stdout: out})
 	if err != nil {
 		return nil, err
 	}

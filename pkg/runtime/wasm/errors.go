@@ -32,6 +32,11 @@ const (
 	FaultRefused                   // the caller: the app itself says no (fail)
 )
 
+// String is a word for figures.
+func (k FaultKind) String() string {
+	return [...]string{"argument", "unknown", "token", "denied", "trap", "fuel", "stack", "time", "output", "busy", "exists", "refused"}[k]
+}
+
 // status is the HTTP status of a fault.
 func (k FaultKind) status() int {
 	switch k {

@@ -188,6 +188,8 @@ func (a *App) newInstance(ctx context.Context, caller Caller, end time.Time, s s
 		in.free()
 		return nil, in.explain(err)
 	}
+	a.stats.made.Add(1)
+	a.stats.instances.Add(1)
 	in.fuel = in.mod.ExportedGlobal(meter.Fuel).(api.MutableGlobal)
 	if a.reactor {
 		if _, err := in.mod.ExportedFunction(initExport).Call(in.context()); err != nil {
@@ -212,6 +214,7 @@ func (in *instance) free() {
 
 // close frees the instance of a call that has failed.
 func (in *instance) close() {
+	in.app.stats.instances.Add(-1)
 	_ = in.mod.Close(in.context())
 	for _, l := range in.logs {
 		l.flush()
@@ -222,6 +225,7 @@ func (in *instance) close() {
 // are flushed, and fuel may be overdrawn by what runs after the last check.
 func (in *instance) finish() error {
 	used := in.used()
+	in.app.stats.instances.Add(-1)
 	err := in.mod.Close(in.context())
 	for _, l := range in.logs {
 		l.flush()

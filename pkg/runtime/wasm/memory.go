@@ -53,13 +53,13 @@ func (b *memoryBudget) fits(has, n int64) bool {
 
 // take gives an app zeroed memory of size bytes, with a capacity of room if there is
 // that much; nil if not even size bytes are left.
-func (b *memoryBudget) take(has *int64, size, room int64) []byte {
+func (b *memoryBudget) take(has *memoryUse, size, room int64) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.fits(*has, room) {
+	if !b.fits(has.now, room) {
 		room = size
 	}
-	if !b.fits(*has, size) {
+	if !b.fits(has.now, size) {
 		return nil
 	}
 	var m []byte
@@ -74,7 +74,7 @@ func (b *memoryBudget) take(has *int64, size, room int64) []byte {
 		}
 	}
 	b.used += int64(cap(m))
-	*has += int64(cap(m))
+	has.add(int64(cap(m)))
 	return m
 }
 
@@ -107,7 +107,7 @@ func (b *memoryBudget) shrink(i int, n int64) {
 
 // grow makes an app's memory larger where it lies, to size bytes and a capacity of room
 // if there is that much; nil if something else lies behind it.
-func (b *memoryBudget) grow(has *int64, m []byte, size, room int64) []byte {
+func (b *memoryBudget) grow(has *memoryUse, m []byte, size, room int64) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.arena == nil || cap(m) == 0 {
@@ -120,15 +120,15 @@ func (b *memoryBudget) grow(has *int64, m []byte, size, room int64) []byte {
 		return nil
 	}
 	more := min(room-c, b.holes[i].size)
-	if !b.fits(*has, more) {
+	if !b.fits(has.now, more) {
 		more = size - c
 	}
-	if more < size-c || !b.fits(*has, more) || more > b.holes[i].size {
+	if more < size-c || !b.fits(has.now, more) || more > b.holes[i].size {
 		return nil
 	}
 	b.shrink(i, more)
 	b.used += more
-	*has += more
+	has.add(more)
 	return b.arena[off : off+size : off+c+more]
 }
 
@@ -150,7 +150,7 @@ func (b *memoryBudget) kept(size, room int64) []byte {
 }
 
 // give takes an app's memory back.
-func (b *memoryBudget) give(has *int64, m []byte) {
+func (b *memoryBudget) give(has *memoryUse, m []byte) {
 	clear(m) // no instance sees another's; what lies behind was never used
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -159,7 +159,7 @@ func (b *memoryBudget) give(has *int64, m []byte) {
 		return
 	}
 	b.used -= c
-	*has -= c
+	has.now -= c
 	switch first := &m[:1][0]; {
 	case b.arena != nil:
 		b.fill(b.at[first], c)
@@ -186,6 +186,21 @@ func (b *memoryBudget) fill(off, size int64) {
 		b.holes[i-1].size += b.holes[i].size
 		b.holes = slices.Delete(b.holes, i, i+1)
 	}
+}
+
+// memoryUse is the memory of an app's instances. The budget's lock guards it.
+type memoryUse struct{ now, peak int64 }
+
+func (u *memoryUse) add(n int64) {
+	u.now += n
+	u.peak = max(u.peak, u.now)
+}
+
+// of returns what an app has and has had.
+func (b *memoryBudget) of(u *memoryUse) memoryUse {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return *u
 }
 
 // inUse is the memory of all instances.

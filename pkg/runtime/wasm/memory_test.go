@@ -22,7 +22,7 @@ func TestFailedInstances(t *testing.T) {
 				_, err := call(t, a, "f", `{}`)
 				fault(t, name, err, FaultGuest, "the app trapped")
 			}
-			if n := h.memory.inUse(); n != 0 || a.memory != 0 {
+			if n := h.memory.inUse(); n != 0 || a.memory.now != 0 {
 				t.Errorf("%s: %d bytes are in use, %d of the app", name, n, a.memory)
 			}
 		}
@@ -35,7 +35,7 @@ func TestArena(t *testing.T) {
 	const limit = 1 << 16
 	b := &memoryBudget{}
 	b.bound(limit)
-	var has [2]int64
+	var has [2]memoryUse
 	type held struct {
 		m    []byte
 		app  int
@@ -90,8 +90,8 @@ func TestArena(t *testing.T) {
 				h.m[k] = h.mark
 			}
 		}
-		if b.used != has[0]+has[1] || b.used > limit {
-			t.Fatalf("step %d: %d bytes used, %d by the apps", i, b.used, has)
+		if b.used != has[0].now+has[1].now || b.used > limit {
+			t.Fatalf("step %d: %d bytes used, %+v by the apps", i, b.used, has)
 		}
 	}
 	for _, h := range all {

@@ -278,20 +278,9 @@ func (m *Module) Status() any {
 		Apps   []app      `json:"apps"`
 	}{"ok", m.host.Engine, m.host.memory.inUse(), []app{}}
 	for _, a := range m.sorted() {
-		s.Apps = append(s.Apps, app{a.Name, a.CodeHash(), a.origin(), a.calls.Load(), a.faults.Load(), a.fuelUsed.Load()})
+		s.Apps = append(s.Apps, app{a.Name, a.CodeHash(), a.origin(), a.stats.calls.Load(), a.stats.faults.Load(), a.stats.fuel.Load()})
 	}
 	return s
-}
-
-// Metrics implements module.Counter.
-func (m *Module) Metrics() map[string]uint64 {
-	all := map[string]uint64{"wasm_calls_total": 0, "wasm_faults_total": 0, "wasm_fuel_total": 0}
-	for _, a := range m.sorted() {
-		all["wasm_calls_total"] += a.calls.Load()
-		all["wasm_faults_total"] += a.faults.Load()
-		all["wasm_fuel_total"] += a.fuelUsed.Load()
-	}
-	return all
 }
 
 // roles are the manifest's roles of a caller.
@@ -323,10 +312,12 @@ func (m *Module) allow(a *App, function string, c module.Caller) *Fault {
 		}
 	case manifest.Operator:
 	}
+	f := faultf(FaultDenied, "this caller may not call %s of app %s", function, a.Name)
 	if len(has) == 0 && !c.Known {
-		return faultf(FaultToken, "%s of app %s needs a token", function, a.Name)
+		f = faultf(FaultToken, "%s of app %s needs a token", function, a.Name)
 	}
-	return faultf(FaultDenied, "this caller may not call %s of app %s", function, a.Name)
+	a.stats.fault(f)
+	return f
 }
 
 // caller is what an app learns of who calls.
