@@ -58,6 +58,13 @@ func (c *cursor) u32(what string) uint64 {
 	return 0
 }
 
+func (c *cursor) u64(what string) uint64 {
+	if b := c.bytes(8, what); b != nil {
+		return le.Uint64(b)
+	}
+	return 0
+}
+
 func (c *cursor) table() string {
 	t := c.bytes(c.u16("table"), "table")
 	if len(t) == 0 || len(t) > MaxTable {

@@ -14,11 +14,15 @@
 //	                                                                      and if so u32 value)
 //	0x0206 KvScan           u16 table, u32 limit, u32 start, end          u32 n, n × (u32 key, u32 value)
 //	0x0207 KvDeleteRange    u16 table, u32 start, end                     -
+//	0x0208 KvCommit         u64 number, then as KvWriteBatch              -
 //	0x0210 StateGet         name                                          content; status 1: absent
 //	0x0211 StatePut         u16 name, content                             -
 //
 // op is 0 for a put and 1 for a deletion. Methods 0x0200 to 0x0206 are those of
-// Enclave OS Mini; the others are ours. Ranges hold start and not end; an empty end
+// Enclave OS Mini; the others are ours. The batches of KvCommit are carried out in the
+// order of their numbers, from 1 on, so that several can be under way at a time and
+// after a crash none is there without those before it; after one that has failed there
+// are no more, until a number 1 begins anew. Ranges hold start and not end; an empty end
 // is none. A batch is atomic, and every write is on the disk before its answer. An
 // answer of KvListKeys, KvMultiGet and KvScan has at most MaxItems items; those of
 // KvListKeys and KvScan end early where they would grow beyond MaxPayload, so who
@@ -41,6 +45,7 @@ const (
 	MultiGet    wire.Method = 0x0205
 	Scan        wire.Method = 0x0206
 	DeleteRange wire.Method = 0x0207
+	Commit      wire.Method = 0x0208
 	StateGet    wire.Method = 0x0210
 	StatePut    wire.Method = 0x0211
 )

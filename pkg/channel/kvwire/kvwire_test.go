@@ -67,6 +67,10 @@ var codecs = []codec{
 		t, limit, s, e, err := ParseScan(b)
 		return AppendScan(nil, t, uint32(limit), s, e), err
 	}},
+	{"commit", AppendCommit(nil, 9, "t", []Op{{Key: []byte("a"), Value: []byte("b")}, {Key: []byte("c"), Delete: true}}), func(b []byte) ([]byte, error) {
+		n, t, ops, err := ParseCommit(b)
+		return AppendCommit(nil, n, t, ops), err
+	}},
 	{"nothing", nil, func(b []byte) ([]byte, error) { return nil, ParseNothing(b) }},
 }
 

@@ -72,6 +72,27 @@ func OpSize(o Op) int {
 // ParseWriteBatch parses the request of a KvWriteBatch.
 func ParseWriteBatch(b []byte) (table string, ops []Op, err error) {
 	c := request(WriteBatch, b)
+	table, ops = c.batch()
+	return table, ops, c.end()
+}
+
+// AppendCommit appends the request of a KvCommit.
+func AppendCommit(b []byte, number uint64, table string, ops []Op) []byte {
+	return AppendWriteBatch(le.AppendUint64(b, number), table, ops)
+}
+
+// ParseCommit parses the request of a KvCommit.
+func ParseCommit(b []byte) (number uint64, table string, ops []Op, err error) {
+	c := request(Commit, b)
+	number = c.u64("number")
+	if number == 0 {
+		c.fail("number 0: the first is 1")
+	}
+	table, ops = c.batch()
+	return number, table, ops, c.end()
+}
+
+func (c *cursor) batch() (table string, ops []Op) {
 	table = c.table()
 	n := c.count(MaxPayload, 1+4+1)
 	ops = make([]Op, 0, n)
@@ -86,7 +107,7 @@ func ParseWriteBatch(b []byte) (table string, ops []Op, err error) {
 		}
 		ops = append(ops, o)
 	}
-	return table, ops, c.end()
+	return table, ops
 }
 
 // AppendMultiGet appends the request of a KvMultiGet.

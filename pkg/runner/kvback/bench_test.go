@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -90,6 +92,15 @@ func benchStores(b *testing.B) map[string]benchStore {
 	}
 }
 
+// cpu is the processors' time of this process, for machines that have other work, too.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 func BenchmarkStore(b *testing.B) {
 	stores := benchStores(b)
 	value := make([]byte, benchValue)
@@ -112,7 +123,11 @@ func BenchmarkStore(b *testing.B) {
 	// each runs a part beside the other's, since a disk's mood changes.
 	each := func(part string, f func(b *testing.B, s benchStore)) {
 		for _, name := range []string{"pebble", "kvstore"} {
-			b.Run(part+"/"+name, func(b *testing.B) { f(b, stores[name]) })
+			b.Run(part+"/"+name, func(b *testing.B) {
+				before := cpu()
+				f(b, stores[name])
+				b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op")
+			})
 		}
 	}
 	for _, writers := range []int{1, 16, 64} {

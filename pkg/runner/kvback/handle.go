@@ -13,14 +13,15 @@ import (
 // wire.StatusError and a text.
 func (s *Store) Handlers() map[wire.Method]func(context.Context, []byte) (int32, []byte) {
 	m := make(map[wire.Method]func(context.Context, []byte) (int32, []byte))
-	for method, f := range map[wire.Method]func([]byte) ([]byte, error){
-		kvwire.Put: s.handlePut, kvwire.Get: s.handleGet, kvwire.Delete: s.handleDelete,
+	for method, f := range map[wire.Method]func(context.Context, []byte) ([]byte, error){
+		kvwire.Commit: s.handleCommit,
+		kvwire.Put:    s.handlePut, kvwire.Get: s.handleGet, kvwire.Delete: s.handleDelete,
 		kvwire.ListKeys: s.handleListKeys, kvwire.WriteBatch: s.handleWriteBatch,
 		kvwire.MultiGet: s.handleMultiGet, kvwire.Scan: s.handleScan, kvwire.DeleteRange: s.handleDeleteRange,
 		kvwire.StateGet: s.handleStateGet, kvwire.StatePut: s.handleStatePut,
 	} {
-		m[method] = func(_ context.Context, payload []byte) (int32, []byte) {
-			reply, err := f(payload)
+		m[method] = func(ctx context.Context, payload []byte) (int32, []byte) {
+			reply, err := f(ctx, payload)
 			switch {
 			case errors.Is(err, errAbsent):
 				return kvwire.StatusAbsent, nil
@@ -33,7 +34,7 @@ func (s *Store) Handlers() map[wire.Method]func(context.Context, []byte) (int32,
 	return m
 }
 
-func (s *Store) handlePut(b []byte) ([]byte, error) {
+func (s *Store) handlePut(_ context.Context, b []byte) ([]byte, error) {
 	table, key, value, err := kvwire.ParsePut(b)
 	if err != nil {
 		return nil, err
@@ -41,7 +42,7 @@ func (s *Store) handlePut(b []byte) ([]byte, error) {
 	return nil, s.apply(table, []kvwire.Op{{Key: key, Value: value}})
 }
 
-func (s *Store) handleGet(b []byte) ([]byte, error) {
+func (s *Store) handleGet(_ context.Context, b []byte) ([]byte, error) {
 	table, key, err := kvwire.ParseGet(b)
 	if err != nil {
 		return nil, err
@@ -51,7 +52,7 @@ func (s *Store) handleGet(b []byte) ([]byte, error) {
 
 // handleDelete is not atomic with regard to what else happens to the key: between
 // two that delete it, both may say that it was there.
-func (s *Store) handleDelete(b []byte) ([]byte, error) {
+func (s *Store) handleDelete(_ context.Context, b []byte) ([]byte, error) {
 	table, key, err := kvwire.ParseGet(b)
 	if err != nil {
 		return nil, err
@@ -62,7 +63,7 @@ func (s *Store) handleDelete(b []byte) ([]byte, error) {
 	return nil, s.apply(table, []kvwire.Op{{Key: key, Delete: true}})
 }
 
-func (s *Store) handleListKeys(b []byte) ([]byte, error) {
+func (s *Store) handleListKeys(_ context.Context, b []byte) ([]byte, error) {
 	table, prefix, err := kvwire.ParseListKeys(b)
 	if err != nil {
 		return nil, err
@@ -80,7 +81,7 @@ func (s *Store) handleListKeys(b []byte) ([]byte, error) {
 	return kvwire.AppendKeys(nil, keys), err
 }
 
-func (s *Store) handleWriteBatch(b []byte) ([]byte, error) {
+func (s *Store) handleWriteBatch(_ context.Context, b []byte) ([]byte, error) {
 	table, ops, err := kvwire.ParseWriteBatch(b)
 	if err != nil {
 		return nil, err
@@ -88,7 +89,15 @@ func (s *Store) handleWriteBatch(b []byte) ([]byte, error) {
 	return nil, s.apply(table, ops)
 }
 
-func (s *Store) handleMultiGet(b []byte) ([]byte, error) {
+func (s *Store) handleCommit(ctx context.Context, b []byte) ([]byte, error) {
+	number, table, ops, err := kvwire.ParseCommit(b)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.commit(ctx, number, table, ops)
+}
+
+func (s *Store) handleMultiGet(_ context.Context, b []byte) ([]byte, error) {
 	table, keys, err := kvwire.ParseMultiGet(b)
 	if err != nil {
 		return nil, err
@@ -112,7 +121,7 @@ func (s *Store) handleMultiGet(b []byte) ([]byte, error) {
 	return kvwire.AppendValues(make([]byte, 0, size), values), nil
 }
 
-func (s *Store) handleScan(b []byte) ([]byte, error) {
+func (s *Store) handleScan(_ context.Context, b []byte) ([]byte, error) {
 	table, limit, start, end, err := kvwire.ParseScan(b)
 	if err != nil {
 		return nil, err
@@ -130,7 +139,7 @@ func (s *Store) handleScan(b []byte) ([]byte, error) {
 	return kvwire.AppendPairs(nil, pairs), err
 }
 
-func (s *Store) handleDeleteRange(b []byte) ([]byte, error) {
+func (s *Store) handleDeleteRange(_ context.Context, b []byte) ([]byte, error) {
 	table, start, end, err := kvwire.ParseDeleteRange(b)
 	if err != nil {
 		return nil, err
@@ -138,7 +147,7 @@ func (s *Store) handleDeleteRange(b []byte) ([]byte, error) {
 	return nil, s.deleteRange(table, start, end)
 }
 
-func (s *Store) handleStateGet(b []byte) ([]byte, error) {
+func (s *Store) handleStateGet(_ context.Context, b []byte) ([]byte, error) {
 	name, err := kvwire.ParseStateGet(b)
 	if err != nil {
 		return nil, err
@@ -146,7 +155,7 @@ func (s *Store) handleStateGet(b []byte) ([]byte, error) {
 	return s.file(name)
 }
 
-func (s *Store) handleStatePut(b []byte) ([]byte, error) {
+func (s *Store) handleStatePut(_ context.Context, b []byte) ([]byte, error) {
 	name, content, err := kvwire.ParseStatePut(b)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package kvback
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -22,6 +23,7 @@ type Store struct {
 	lock  *os.File
 	cache *pebble.Cache
 
+	turns  kvwire.Turns
 	filing sync.Mutex
 	files  map[string][]byte // in memory
 }
@@ -177,6 +179,31 @@ func (s *Store) get(dst []byte, table string, key []byte) ([]byte, error) {
 func (s *Store) apply(table string, ops []kvwire.Op) error {
 	b := s.db.NewBatch()
 	defer b.Close()
+	if err := fill(b, table, ops); err != nil {
+		return err
+	}
+	return b.Commit(pebble.Sync)
+}
+
+// commit is apply in the order of the numbers. Pebble's log has the batches in the order
+// in which they were given to it, and one that waits for the disk keeps none behind it
+// from being given: so the disk is synced for several at once.
+func (s *Store) commit(ctx context.Context, number uint64, table string, ops []kvwire.Op) error {
+	b := s.db.NewBatch()
+	defer b.Close()
+	err := s.turns.Take(ctx, number, func() error {
+		if err := fill(b, table, ops); err != nil {
+			return err
+		}
+		return s.db.ApplyNoSyncWait(b, pebble.Sync)
+	})
+	if err != nil {
+		return err
+	}
+	return b.SyncWait()
+}
+
+func fill(b *pebble.Batch, table string, ops []kvwire.Op) error {
 	for _, o := range ops {
 		var err error
 		if o.Delete {
@@ -188,7 +215,7 @@ func (s *Store) apply(table string, ops []kvwire.Op) error {
 			return err
 		}
 	}
-	return b.Commit(pebble.Sync)
+	return nil
 }
 
 func (s *Store) deleteRange(table string, start, end []byte) error {

@@ -23,6 +23,10 @@ type Backend interface {
 	MultiGet(ctx context.Context, keys [][]byte) ([][]byte, error)
 	// Apply carries out all operations or none.
 	Apply(ctx context.Context, ops []kvwire.Op) error
+	// Commit is Apply for batches that are under way at the same time: they happen in
+	// the order of their numbers, from 1 on, and none without those before it. Number 1
+	// begins anew.
+	Commit(ctx context.Context, number uint64, ops []kvwire.Op) error
 	// Scan returns at most limit pairs from start on and before end, in ascending
 	// order; none only if there are none.
 	Scan(ctx context.Context, start, end []byte, limit int) ([]kvwire.Pair, error)
@@ -65,11 +69,20 @@ func (r remote) MultiGet(ctx context.Context, keys [][]byte) ([][]byte, error) {
 }
 
 func (r remote) Apply(ctx context.Context, ops []kvwire.Op) error {
-	n := 2 + len(hostTable) + 4
+	return r.write(ctx, kvwire.WriteBatch, kvwire.AppendWriteBatch(make([]byte, 0, batchSize(ops)), hostTable, ops))
+}
+
+func (r remote) Commit(ctx context.Context, number uint64, ops []kvwire.Op) error {
+	return r.write(ctx, kvwire.Commit, kvwire.AppendCommit(make([]byte, 0, batchSize(ops)), number, hostTable, ops))
+}
+
+// batchSize is enough for a batch.
+func batchSize(ops []kvwire.Op) int {
+	n := 8 + 2 + len(hostTable) + 4
 	for _, o := range ops {
 		n += kvwire.OpSize(o)
 	}
-	return r.write(ctx, kvwire.WriteBatch, kvwire.AppendWriteBatch(make([]byte, 0, n), hostTable, ops))
+	return n
 }
 
 func (r remote) Scan(ctx context.Context, start, end []byte, limit int) ([]kvwire.Pair, error) {

@@ -39,10 +39,17 @@ type flight struct {
 	ops      []kvwire.Op
 	size     int // bytes of ops and log, at most
 
-	seq   uint64
-	chain digest // with this commit
-	done  chan struct{}
-	err   error // set before done is closed
+	seq    uint64
+	chain  digest // with this commit
+	number uint64 // at the host, from 1 on
+	before *landing
+	*landing
+}
+
+// landing is the end of a flight.
+type landing struct {
+	done chan struct{}
+	err  error // set before done is closed
 }
 
 // maxFlight bounds the batch of a commit, in bytes.
@@ -52,21 +59,45 @@ func (f *flight) fits(r *request) bool {
 	return len(f.requests) == 0 || f.size+r.wire+r.log <= maxFlight && len(f.ops)+len(r.ops) <= MaxOps
 }
 
-// commits prepares commits: while the host works on one, requests gather in the next.
-// There is one at the host at a time, so that no commit is there without those before
-// it.
+// maxUnderWay is how many commits are with the host at a time: so it writes the next one
+// while the disk is synced for the one before.
+const maxUnderWay = 3
+
+// commits prepares commits: while the host works on some, requests gather in the next.
 func (s *Store) commits() {
 	defer close(s.sending)
-	next, last := s.newFlight(), 0
-	var held *request // does not fit in next
+	var (
+		next     = s.newFlight()
+		held     *request // does not fit in next
+		last     int      // requests of the last commit
+		underWay int      // commits
+		waiting  int      // requests of these
+	)
 	for {
-		queue, free, ending := s.queue, s.free, s.ending
+		// Many small commits cost more than a few large ones.
+		due := held != nil || len(next.requests) > 0 && 2*len(next.requests) >= waiting
+		if due && underWay < maxUnderWay {
+			if held == nil {
+				held = s.gather(next, last)
+			}
+			last = len(next.requests)
+			underWay++
+			waiting += last
+			s.seal(next)
+			s.sending <- next
+			s.keep(next)
+			next = s.newFlight()
+			if held != nil {
+				s.board(next, held)
+				held = nil
+			}
+			continue
+		}
+		queue, ending := s.queue, s.ending
 		if held != nil {
 			queue = nil
 		}
-		if len(next.requests) == 0 {
-			free = nil
-		} else {
+		if len(next.requests) > 0 {
 			ending = nil // what was begun is ended
 		}
 		select {
@@ -76,19 +107,9 @@ func (s *Store) commits() {
 			} else {
 				held = r
 			}
-		case <-free:
-			if held == nil {
-				held = s.gather(next, last)
-			}
-			last = len(next.requests)
-			s.seal(next)
-			s.sending <- next
-			s.keep(next)
-			next = s.newFlight()
-			if held != nil {
-				s.board(next, held)
-				held = nil
-			}
+		case n := <-s.landed:
+			underWay--
+			waiting -= n
 		case <-ending:
 			return
 		}
@@ -97,7 +118,7 @@ func (s *Store) commits() {
 
 // newFlight begins the commit behind the last one that was sealed.
 func (s *Store) newFlight() *flight {
-	return &flight{changes: make(map[string]*change), log: logRecord{session: s.session}, done: make(chan struct{})}
+	return &flight{changes: make(map[string]*change), log: logRecord{session: s.session}, landing: &landing{done: make(chan struct{})}}
 }
 
 // gather lets those in who are about to write again: the writers of the commit before
@@ -176,6 +197,9 @@ func (s *Store) change(ctx context.Context, f *flight, r *request) error {
 // seal gives a commit its number and its record of the log.
 func (s *Store) seal(f *flight) {
 	f.seq = s.sealed + 1
+	s.numbered++
+	f.number, f.before = s.numbered, s.lastLanding
+	s.lastLanding = f.landing
 	f.log.prev = s.sealedChain
 	text := f.log.appendText(nil)
 	record := s.box.seal([]byte{format}, text, logAAD(f.seq))
@@ -186,16 +210,11 @@ func (s *Store) seal(f *flight) {
 	s.logBytes += len(record)
 }
 
-// sends has the host carry out one commit after the other, and tells who has asked.
+// sends has the host carry out commits, and tells who has asked.
 func (s *Store) sends() {
-	defer close(s.ended)
-	for {
-		select {
-		case s.free <- struct{}{}:
-			s.send(<-s.sending)
-		case <-s.sending: // closed: nothing more comes
-			return
-		}
+	for f := range s.sending {
+		s.send(f)
+		s.landed <- len(f.requests)
 	}
 }
 
@@ -205,10 +224,13 @@ func (s *Store) send(f *flight) {
 	s.mu.RUnlock()
 	if err == nil {
 		// Who has asked may be gone; what was begun is ended all the same.
-		err = s.backend.Apply(context.Background(), f.ops)
+		err = s.backend.Commit(context.Background(), f.number, f.ops)
 		if err != nil {
 			err = fmt.Errorf("%w (%w)", ErrFailed, err)
 		}
+	}
+	if <-f.before.done; f.before.err != nil {
+		err = f.before.err // whatever the host says: it is not there without that one
 	}
 	s.mu.Lock()
 	if err == nil {

@@ -1,6 +1,7 @@
 package kvstore
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -9,6 +10,7 @@ import (
 	"crypto/sha256"
 	"hash"
 	"sync"
+	"sync/atomic"
 )
 
 // KeySize is the size of a master key, in bytes.
@@ -30,12 +32,16 @@ const (
 )
 
 // box encrypts with XAES-256-GCM (c2sp.org/XAES-256-GCM): AES-256-GCM under a key
-// that is derived anew for each message from half of a 192-bit nonce. So nonces can
-// be random without a bound that a busy store would reach, and none has to be
-// remembered across a restart, or a rollback.
+// that is derived from half of a 192-bit nonce. A box draws that half once, when it is
+// made, and counts its messages in the other half: so no nonce comes twice under a key,
+// and none has to be remembered across a restart, or a rollback.
 type box struct {
 	block cipher.Block
 	k1    [aes.BlockSize]byte
+
+	half  [12]byte    // of the nonces of this box's own messages
+	own   cipher.AEAD // of these
+	count atomic.Uint64
 }
 
 func newBox(key []byte) *box {
@@ -51,16 +57,26 @@ func newBox(key []byte) *box {
 		msb, b.k1[i] = b.k1[i]>>7, b.k1[i]<<1|msb
 	}
 	b.k1[len(b.k1)-1] ^= msb * 0x87
+	rand.Read(b.half[:]) // never fails
+	b.own = b.derive(b.half[:])
 	return b
 }
 
-// aead is the cipher of one message.
+// aead is the cipher of a message.
 func (b *box) aead(nonce []byte) cipher.AEAD {
+	if bytes.Equal(nonce[:12], b.half[:]) {
+		return b.own
+	}
+	return b.derive(nonce[:12])
+}
+
+// derive makes the cipher of all messages with that first half of a nonce.
+func (b *box) derive(half []byte) cipher.AEAD {
 	var key [32]byte
 	for i := range 2 {
 		m := key[i*aes.BlockSize : (i+1)*aes.BlockSize]
 		copy(m, []byte{0, byte(i + 1), 'X', 0})
-		copy(m[4:], nonce[:12])
+		copy(m[4:], half)
 		for j := range m {
 			m[j] ^= b.k1[j]
 		}
@@ -77,12 +93,10 @@ func (b *box) aead(nonce []byte) cipher.AEAD {
 	return a
 }
 
-// seal appends a random nonce and the encrypted text to dst.
+// seal appends a nonce and the encrypted text to dst.
 func (b *box) seal(dst, text, additional []byte) []byte {
-	var nonce [nonceSize]byte
-	rand.Read(nonce[:]) // never fails
-	dst = append(dst, nonce[:]...)
-	return b.aead(nonce[:]).Seal(dst, nonce[12:], text, additional)
+	dst = be.AppendUint64(append(append(dst, b.half[:]...), 0, 0, 0, 0), b.count.Add(1))
+	return b.own.Seal(dst, dst[len(dst)-12:], text, additional)
 }
 
 // open is the inverse; false if sealed is not what seal has made.

@@ -6,6 +6,26 @@ import (
 	"testing"
 )
 
+// TestNonces: two boxes of a key, as of two starts, never share a nonce, and each opens
+// what the other has made.
+func TestNonces(t *testing.T) {
+	key := make([]byte, 32)
+	a, b := newBox(key), newBox(key)
+	seen := map[string]bool{}
+	for range 100 {
+		for _, pair := range [][2]*box{{a, b}, {b, a}} {
+			sealed := pair[0].seal(nil, []byte("text"), nil)
+			if seen[string(sealed[:nonceSize])] {
+				t.Fatal("a nonce came twice")
+			}
+			seen[string(sealed[:nonceSize])] = true
+			if text, ok := pair[1].open(sealed, nil); !ok || string(text) != "text" {
+				t.Fatalf("%q, %v", text, ok)
+			}
+		}
+	}
+}
+
 // TestXAES: the first vectors of c2sp.org/XAES-256-GCM.
 func TestXAES(t *testing.T) {
 	nonce := []byte("ABCDEFGHIJKLMNOPQRSTUVWX")

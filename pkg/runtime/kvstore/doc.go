@@ -6,7 +6,8 @@
 // # Records
 //
 // The master key gives all others by HKDF-SHA256, two for each table. Everything is
-// encrypted by XAES-256-GCM, which is AES-256-GCM with long random nonces.
+// encrypted by XAES-256-GCM, which is AES-256-GCM with long nonces: one half of them is
+// random, another one for each opening of the store, and the other half counts.
 //
 //	key                     record                      additional data
 //	v, name                 u8 1, version, nonce,       table, name, version
@@ -36,8 +37,9 @@
 //
 // Writers that wait at the same time share a commit: one atomic batch of their records
 // and one record of the log, which says what the commit did to the index and has the
-// hash of the log before it. A commit is acknowledged when the host has answered that
-// it is on the disk. Now and then a checkpoint writes the nodes that have changed.
+// hash of the log before it. Some commits are with the host at a time, which carries them
+// out in their order; a commit is acknowledged when the host has answered that it, and
+// all before it, are on the disk. Now and then a checkpoint writes the nodes that have changed.
 // Opening the store reads the last checkpoint and carries out the log since.
 //
 // The sealed root, a file, has the number of a commit and the hash of the log up to it.

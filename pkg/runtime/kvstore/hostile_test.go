@@ -399,7 +399,7 @@ func TestHostileWrites(t *testing.T) {
 		}
 	}
 	h.mu.Lock()
-	h.drop = func(m wire.Method, _ []byte) bool { return m == kvwire.WriteBatch }
+	h.drop = func(m wire.Method, _ []byte) bool { return m == kvwire.Commit }
 	h.mu.Unlock()
 	if err := table.Batch(ctx, []kvstore.Op{{Key: []byte("a"), Value: []byte("second")}, {Key: []byte("b"), Delete: true}}); err != nil {
 		t.Fatal(err)
@@ -425,7 +425,7 @@ func TestHostileWrites(t *testing.T) {
 
 // TestHostileDelay: who waits for a host that does not answer waits as long as it said.
 func TestHostileDelay(t *testing.T) {
-	for _, method := range []wire.Method{kvwire.Get, kvwire.MultiGet, kvwire.WriteBatch} {
+	for _, method := range []wire.Method{kvwire.Get, kvwire.MultiGet, kvwire.Commit} {
 		h := newHost(t)
 		want := fill(t, h)
 		s, err := kvstore.Open(t.Context(), kvstore.Remote(h), master, uncached)
@@ -461,18 +461,18 @@ func TestHostileDelay(t *testing.T) {
 		}()
 		<-asked
 		cancel()
-		if method == kvwire.WriteBatch { // the caller goes, the commit goes on
+		if method == kvwire.Commit { // the caller goes, the commit goes on
 			if err := <-done; !errors.Is(err, context.Canceled) {
 				t.Errorf("%#x: %v", uint16(method), err)
 			}
 		}
 		close(release)
-		if method != kvwire.WriteBatch {
+		if method != kvwire.Commit {
 			<-done // Call itself heeds ctx (package rpc)
 		}
 		h.lie(nil)
 		v := "value 0 of round 1"
-		if method == kvwire.WriteBatch {
+		if method == kvwire.Commit {
 			v = ""
 		}
 		if got, err := table.Get(t.Context(), []byte("key 000")); err != nil || string(got) != v {

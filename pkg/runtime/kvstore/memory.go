@@ -15,6 +15,7 @@ type Memory struct {
 	mu    sync.Mutex
 	kv    map[string][]byte
 	files map[string][]byte
+	turns kvwire.Turns
 }
 
 // NewMemory returns an empty Memory.
@@ -65,6 +66,11 @@ func (m *Memory) Apply(_ context.Context, ops []kvwire.Op) error {
 		}
 	}
 	return nil
+}
+
+// Commit is a method of Backend.
+func (m *Memory) Commit(ctx context.Context, number uint64, ops []kvwire.Op) error {
+	return m.turns.Take(ctx, number, func() error { return m.Apply(ctx, ops) })
 }
 
 // Scan is a method of Backend.

@@ -17,6 +17,7 @@ type mortal struct {
 	writes int  // so far
 	last   int  // write at which it dies, 0: none
 	does   bool // that write still happens, but nobody is told
+	turns  kvwire.Turns
 }
 
 var errDead = errors.New("the enclave is dead")
@@ -45,6 +46,10 @@ func (m *mortal) write(f func() error) error {
 
 func (m *mortal) Apply(ctx context.Context, ops []kvwire.Op) error {
 	return m.write(func() error { return m.Backend.Apply(ctx, ops) })
+}
+
+func (m *mortal) Commit(ctx context.Context, number uint64, ops []kvwire.Op) error {
+	return m.turns.Take(ctx, number, func() error { return m.Apply(ctx, ops) })
 }
 
 func (m *mortal) DeleteRange(ctx context.Context, start, end []byte) error {

@@ -81,6 +81,9 @@ const (
 	// A checkpoint is made when the log since the last one has so much.
 	maxLogCommits = 64 << 10
 	maxLogBytes   = 8 << 20
+
+	// queueSize is how many writers need not wait until they are noticed.
+	queueSize = 256
 )
 
 // Store is an open store. Its methods may be called by many goroutines.
@@ -94,8 +97,8 @@ type Store struct {
 	tables    sync.Map      // name to *Table
 	queue     chan *request
 	ending    chan struct{} // closed by Close
-	free      chan struct{} // the host has nothing to do
 	sending   chan *flight
+	landed    chan int      // requests of a commit that has ended
 	ended     chan struct{} // closed when there are no commits any more
 	closing   sync.Once
 	closeErr  error
@@ -112,6 +115,8 @@ type Store struct {
 	// The committer's.
 	sealed      uint64 // number given last
 	sealedChain digest
+	numbered    uint64 // number at the host given last
+	lastLanding *landing
 	nodes       uint64 // number given last
 	logCommits  int
 	logBytes    int
@@ -217,8 +222,8 @@ func newStore(b Backend, master [KeySize]byte, o Options) *Store {
 	rand.Read(r[:]) // never fails
 	return &Store{
 		backend: b, o: o, master: master, box: newBox(derive(master[:], "eos kv v1 index", 32)), session: binary.LittleEndian.Uint64(r[:]),
-		tree: newTree(), queue: make(chan *request), ending: make(chan struct{}),
-		free: make(chan struct{}), sending: make(chan *flight), ended: make(chan struct{}), rootWants: make(chan struct{}, 1),
+		tree: newTree(), queue: make(chan *request, queueSize), ending: make(chan struct{}),
+		sending: make(chan *flight), landed: make(chan int, maxUnderWay), ended: make(chan struct{}), rootWants: make(chan struct{}, 1),
 	}
 }
 
@@ -244,8 +249,17 @@ func Open(ctx context.Context, b Backend, master [KeySize]byte, o Options) (*Sto
 		return nil, err
 	}
 	s.sealed, s.sealedChain = s.commit, s.chain
+	s.lastLanding = &landing{done: make(chan struct{})}
+	close(s.lastLanding.done)
 	go s.commits()
-	go s.sends()
+	go func() {
+		var all sync.WaitGroup
+		for range maxUnderWay {
+			all.Go(s.sends)
+		}
+		all.Wait()
+		close(s.ended)
+	}()
 	go s.roots()
 	return s, nil
 }

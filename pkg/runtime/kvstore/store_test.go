@@ -454,19 +454,19 @@ func TestReadersWait(t *testing.T) {
 	}
 }
 
-// gate holds back Apply.
+// gate holds back Commit.
 type gate struct {
 	Backend
 	applies chan chan error
 }
 
-func (g *gate) Apply(ctx context.Context, ops []kvwire.Op) error {
+func (g *gate) Commit(ctx context.Context, number uint64, ops []kvwire.Op) error {
 	c := make(chan error)
 	g.applies <- c
 	if err := <-c; err != nil {
 		return err
 	}
-	return g.Backend.Apply(ctx, ops)
+	return g.Backend.Commit(ctx, number, ops)
 }
 
 // mute is a host that does not answer when the root is written.

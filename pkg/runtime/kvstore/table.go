@@ -112,6 +112,13 @@ func (t *Table) Batch(ctx context.Context, ops []Op) error {
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-t.s.ended:
+		select {
+		case err := <-r.done:
+			return err
+		default:
+			return ErrClosed // nobody has taken it
+		}
 	}
 }
 

@@ -247,6 +247,10 @@ func (d *dying) Apply(ctx context.Context, ops []kvwire.Op) error {
 	return d.write(func() error { return d.Backend.Apply(ctx, ops) })
 }
 
+func (d *dying) Commit(ctx context.Context, number uint64, ops []kvwire.Op) error {
+	return d.write(func() error { return d.Backend.Commit(ctx, number, ops) })
+}
+
 func (d *dying) DeleteRange(ctx context.Context, start, end []byte) error {
 	return d.write(func() error { return d.Backend.DeleteRange(ctx, start, end) })
 }
