@@ -89,7 +89,13 @@ func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []
 	}
 	if f.stats {
 		defer printStats(u, c, net)
-		defer onUSR1(func() { printStats(u, c, net) })()
+		defer onUSR1(func() {
+			// What it has told before is shown, with its age, if it does not answer.
+			patience, cancel := context.WithTimeout(ctx, askPatience)
+			defer cancel()
+			_ = c.Ask(patience)
+			printStats(u, c, net)
+		})()
 	}
 	err = c.Run(ctx)
 	stopped := caught()
@@ -108,6 +114,10 @@ func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []
 	}
 	return withStatus{err, exitPanic}
 }
+
+// askPatience is how long a program may take to say what it uses: a hundred times what
+// one needs that computes on all processors.
+const askPatience = 2 * time.Second
 
 // onUSR1 calls f at each SIGUSR1 until the returned function is called.
 func onUSR1(f func()) (done func()) {
@@ -150,11 +160,14 @@ func statsFacts(s goenclave.Stats) []string {
 		if e.HeapRefused > 0 {
 			heap += fmt.Sprintf("; a request of %s had no room", humanSize(e.HeapRefused))
 		}
+		if age := s.Time - s.Told; age > askPatience/2 {
+			heap += fmt.Sprintf("; told %s ago", age.Round(time.Second))
+		}
 		facts = append(facts, "heap", heap)
 		threads = fmt.Sprintf("%d at most, of %d", e.ThreadsHigh, e.Threads)
 		facts = append(facts, "threads", threads, "would fit", fitFlags(*e))
 	} else {
-		facts = append(facts, "threads", threads)
+		facts = append(facts, "heap", "not known: the program has not told", "threads", threads)
 	}
 	var calls []string
 	for kind, n := range s.OCalls {

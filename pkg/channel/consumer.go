@@ -176,6 +176,15 @@ func (c *Consumer) CancelPark() {
 	}
 }
 
+// Asked is a number of the peer's, which it raises to ask for something (see
+// Producer.Ask): a hint, like the flags. Any thread may call it.
+func (c *Consumer) Asked() uint32 {
+	if c.capacity == 0 {
+		return 0
+	}
+	return load32(c.header + offAsked)
+}
+
 // NextWait is Next that waits for a frame: it spins for a moment, releases what was
 // read, and parks.
 func (c *Consumer) NextWait(k Parker) Status {

@@ -166,6 +166,14 @@ func (p *Producer) Publish() (ring bool) {
 	return load32(p.header+offConsumerParked) != 0 && swap32(p.header+offConsumerParked, 0) != 0
 }
 
+// Ask raises the number that the consumer's Asked returns. It is no frame and takes no
+// room; whoever asks has to wake the peer by himself. Any thread may call it.
+func (p *Producer) Ask() {
+	if p.capacity != 0 {
+		add32(p.header+offAsked, 1)
+	}
+}
+
 // PrepareWait is to be called before parking for want of room for a payload of n
 // bytes. It returns true if the caller may park now: the peer will ring when it
 // has released something. False: there is room, or the ring is dead, or frames are

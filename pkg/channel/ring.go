@@ -13,7 +13,9 @@
 //	 72       zero to 127
 //	128  u64  capacity: written by whoever makes the ring, read by nobody
 //	136  u32  producer waits: 1 while the producer wants to be rung for room
-//	140       zero to 191
+//	140       zero
+//	144  u32  asked: raised by the producer when it wants to hear of the consumer
+//	148       zero to 191
 //	192  u32  consumer parked: 1 while the consumer wants to be rung for frames
 //	196       zero to 255
 //
@@ -29,7 +31,8 @@
 // Head, tail, capacity and frames lie where Enclave OS Mini has them. The two flags
 // lie in fields that it leaves unused (it has no doorbell: an idle side spins). Each
 // has a cache line without a cursor, since it is read after each publication and
-// rarely written. Differences in meaning: a frame may be longer than 4 MiB if the
+// rarely written. Asked is ours, too: what is asked for is for the two sides to know,
+// and whoever ignores it has missed nothing else. Differences in meaning: a frame may be longer than 4 MiB if the
 // ring is, and a length that lies ends the ring where Enclave OS Mini skips four
 // bytes and goes on with whatever it finds there.
 //
@@ -73,6 +76,7 @@ const (
 	offTail           = 64
 	offCapacity       = 128
 	offProducerWaits  = 136
+	offAsked          = 144
 	offConsumerParked = 192
 )
 

@@ -393,3 +393,24 @@ func TestStalledPeer(t *testing.T) {
 		t.Error("what was committed before the wait was not published")
 	}
 }
+
+// A question is no frame, and one of a ring that is not set up is none.
+func TestAsk(t *testing.T) {
+	new(channel.Producer).Ask()
+	if n := new(channel.Consumer).Asked(); n != 0 {
+		t.Errorf("asked %d by nobody", n)
+	}
+	m, p, c := newRing(t, 4096)
+	for n := range uint32(3) {
+		if got := c.Asked(); got != n {
+			t.Errorf("asked %d, want %d", got, n)
+		}
+		p.Ask()
+	}
+	if s := c.Next(); s != channel.ErrEmpty {
+		t.Errorf("Next: %v", s)
+	}
+	if b := m.HeaderBytes(); b[144] != 3 {
+		t.Errorf("header % x", b[128:192])
+	}
+}

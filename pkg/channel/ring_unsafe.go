@@ -14,6 +14,7 @@ func pointer(a uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointe
 func load64(a uintptr) uint64     { return atomic.LoadUint64((*uint64)(pointer(a))) }
 func store64(a uintptr, v uint64) { atomic.StoreUint64((*uint64)(pointer(a)), v) }
 func load32(a uintptr) uint32     { return atomic.LoadUint32((*uint32)(pointer(a))) }
+func add32(a uintptr, v uint32)   { atomic.AddUint32((*uint32)(pointer(a)), v) }
 func swap32(a uintptr, v uint32) (old uint32) {
 	return atomic.SwapUint32((*uint32)(pointer(a)), v)
 }

@@ -51,8 +51,7 @@ type Notify uint64
 //	NotifyData    the data ring has messages for the host; a1 = 1: look for
 //	              messages of the host's as well
 //	NotifyRPC     the RPC ring has messages for the host, or room that it waited
-//	              for; a1 = 1: this thread will look at the ring from the host when
-//	              it is back, and need not be told what is there by then
+//	              for; a1 = RPCLooks, RPCOnly, both or 0
 const (
 	NotifyPark  Notify = 1
 	NotifyWake  Notify = 2
@@ -62,6 +61,16 @@ const (
 	NotifyKick  Notify = 6
 	NotifyData  Notify = 7
 	NotifyRPC   Notify = 8
+)
+
+// The bits of a1 of NotifyRPC.
+const (
+	// RPCLooks: this thread will look at the ring from the host when it is back, and
+	// need not be told what is there by then.
+	RPCLooks = 1 << 0
+	// RPCOnly: this thread has written nothing to stdout or stderr. It is not made to
+	// wait for who reads them.
+	RPCOnly = 1 << 1
 )
 
 // Refusal is a negative result of an ECALL, as two's complement in RSI.

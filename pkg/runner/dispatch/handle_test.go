@@ -71,7 +71,7 @@ func TestHandlers(t *testing.T) {
 			e.s.pool.methods[echo].mean.Store(1)
 		}
 		e.request(mine(i), echo, []byte("hello"))
-		if err := e.s.Serve(true); err != nil {
+		if err := e.s.Serve(Caller{Looks: true}); err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
@@ -158,7 +158,7 @@ func TestHandlersAbused(t *testing.T) {
 		e.request(mine(i), echo, nil)
 	}
 	var p *ProtocolError
-	if err := e.s.Serve(false); !errors.As(err, &p) || !strings.Contains(err.Error(), "more than 1024 requests") {
+	if err := e.s.Serve(Caller{}); !errors.As(err, &p) || !strings.Contains(err.Error(), "more than 1024 requests") {
 		t.Errorf("too many: %v", err)
 	}
 	if err := e.s.Drain(); err != nil { // and none of the handlers is left behind
@@ -166,7 +166,7 @@ func TestHandlersAbused(t *testing.T) {
 	}
 	e = newEnclave(t, Options{})
 	e.request(mine(1), echo, make([]byte, wire.MaxPayload+1))
-	if err := e.s.Serve(false); !errors.As(err, &p) || !strings.Contains(err.Error(), "request of 1114113 bytes") {
+	if err := e.s.Serve(Caller{}); !errors.As(err, &p) || !strings.Contains(err.Error(), "request of 1114113 bytes") {
 		t.Errorf("too large: %v", err)
 	}
 }
@@ -202,7 +202,7 @@ func TestKick(t *testing.T) {
 	e := newEnclave(t, Options{Kick: func() { kicks.Add(1) }})
 	answer := func(looks bool) { // of a method that there is not: done at once
 		e.request(mine(1), 99, nil)
-		if err := e.s.Serve(looks); err != nil {
+		if err := e.s.Serve(Caller{Looks: looks}); err != nil {
 			t.Fatal(err)
 		}
 	}

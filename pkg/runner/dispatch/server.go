@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/enclaveos/eos/pkg/channel"
 	"github.com/enclaveos/eos/pkg/channel/wire"
@@ -48,9 +49,10 @@ type Server struct {
 	mu       sync.Mutex // guards in, and orders the outputs' messages
 	in       channel.Consumer
 	stats    Stats
-	told     bool // stats are there
-	pending  int  // the kernel's requests without response
-	inFlight int  // the program's
+	toldAt   time.Time     // when stats came; zero: never
+	asked    chan struct{} // closed when the next ones come; nil if nobody waits
+	pending  int           // the kernel's requests without response
+	inFlight int           // the program's
 
 	sending sync.Mutex // guards out, unsent and parked
 	out     channel.Producer
@@ -90,13 +92,21 @@ func New(o Options) (*Server, error) {
 // Rings returns the memory of the ring from the enclave and of that to it.
 func (s *Server) Rings() (e2h, h2e *channel.Memory) { return s.e2h, s.h2e }
 
+// Caller says what a thread of the enclave's does that calls Serve.
+type Caller struct {
+	// Looks: it looks at the ring to the enclave when it is back there, and need not be
+	// told what is in it.
+	Looks bool
+	// Only: it has written nothing to stdout or stderr, and does not wait for who reads
+	// them. What others have written they themselves see to.
+	Only bool
+}
+
 // Serve does what the enclave asks for in the ring. Any thread may call it; it
-// waits for those who read the program's output, if they are slow, and for quick
-// handlers, and for nobody else. If looks is set, the caller's thread looks at the
-// ring to the enclave when it is back there, so it need not be told what is in it.
-// An error says that the enclave is to end: it wraps a ProtocolError, a
-// channel.Status or an OutputError.
-func (s *Server) Serve(looks bool) error {
+// waits for those who read the program's output, if they are slow and the caller is
+// one who writes, and for quick handlers, and for nobody else. An error says that the
+// enclave is to end: it wraps a ProtocolError, a channel.Status or an OutputError.
+func (s *Server) Serve(c Caller) error {
 	var few [8]job
 	jobs, room, err := s.take(few[:0])
 	if room {
@@ -107,12 +117,15 @@ func (s *Server) Serve(looks bool) error {
 	}
 	for _, j := range jobs[:min(maxBatch, len(jobs))] {
 		if r, done := s.pool.now(j); done {
-			s.respond(r, looks)
+			s.respond(r, c.Looks)
 		} else {
 			s.pool.later(j, s.respondLater)
 		}
 	}
 	s.retry()
+	if c.Only {
+		return err
+	}
 	for _, o := range s.outputs {
 		err = errors.Join(err, o.flush(false))
 	}
@@ -187,9 +200,7 @@ func (s *Server) request(b []byte, jobs []job) ([]job, error) {
 	case wire.Log:
 		return jobs, s.log(r)
 	case wire.Stats:
-		st, err := parseStats(r.Payload)
-		s.stats, s.told = st, err == nil
-		return jobs, err
+		return jobs, s.tell(r.Payload)
 	}
 	if r.ID == 0 {
 		return jobs, nil // a newer kernel's, and nothing to tell it
@@ -307,27 +318,4 @@ func (s *Server) send(looks bool) (kick bool) {
 		s.parked = false
 	}
 	return kick
-}
-
-// Stats returns what the enclave has told of itself, and whether it did.
-func (s *Server) Stats() (Stats, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stats, s.told
-}
-
-// Traffic counts what went through the rings.
-type Traffic struct {
-	FromEnclave, ToEnclave uint64 // bytes, frame headers included
-	Waits                  uint64 // times that the host waited for room
-}
-
-// Traffic returns what went through the rings so far.
-func (s *Server) Traffic() Traffic {
-	s.mu.Lock()
-	from := s.in.Read()
-	s.mu.Unlock()
-	s.sending.Lock()
-	defer s.sending.Unlock()
-	return Traffic{from, s.out.Written(), s.out.Waits()}
 }

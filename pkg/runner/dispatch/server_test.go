@@ -61,7 +61,7 @@ func (e *enclave) print(fd int32, s string) bool {
 
 func (e *enclave) serve() {
 	e.t.Helper()
-	if err := e.s.Serve(false); err != nil {
+	if err := e.s.Serve(Caller{}); err != nil {
 		e.t.Fatal(err)
 	}
 }
@@ -197,7 +197,7 @@ func TestLog(t *testing.T) {
 
 func TestStats(t *testing.T) {
 	e := newEnclave(t, Options{})
-	if _, ok := e.s.Stats(); ok {
+	if _, at := e.s.Stats(); !at.IsZero() {
 		t.Error("there are statistics before there are any")
 	}
 	var b []byte
@@ -206,8 +206,29 @@ func TestStats(t *testing.T) {
 	}
 	e.request(0, wire.Stats, b)
 	e.serve()
-	if s, ok := e.s.Stats(); !ok || s != (Stats{1, 2, 3, 4, 5, 6}) {
-		t.Errorf("stats %+v, %v", s, ok)
+	if s, at := e.s.Stats(); at.IsZero() || s != (Stats{1, 2, 3, 4, 5, 6}) {
+		t.Errorf("stats %+v at %v", s, at)
+	}
+	// Asked for, by two at once.
+	before := e.in.Asked()
+	c1, c2 := e.s.Ask(), e.s.Ask()
+	if e.in.Asked() == before {
+		t.Error("the enclave does not see that it is asked")
+	}
+	select {
+	case <-c1:
+		t.Error("told before it has")
+	default:
+	}
+	b[0] = 7
+	e.request(0, wire.Stats, b)
+	if err := e.s.Serve(Caller{Only: true}); err != nil {
+		t.Fatal(err)
+	}
+	<-c1
+	<-c2
+	if s, _ := e.s.Stats(); s.Heap != 7 {
+		t.Errorf("stats %+v", s)
 	}
 }
 
@@ -244,7 +265,7 @@ func TestLyingEnclave(t *testing.T) {
 			e := newEnclave(t, Options{})
 			e.send(frame)
 			var p *ProtocolError
-			if err := e.s.Serve(false); !errors.As(err, &p) {
+			if err := e.s.Serve(Caller{}); !errors.As(err, &p) {
 				t.Errorf("error %v", err)
 			}
 		})
@@ -253,7 +274,7 @@ func TestLyingEnclave(t *testing.T) {
 		e := newEnclave(t, Options{})
 		e2h, _ := e.s.Rings()
 		binary.LittleEndian.PutUint64(e2h.HeaderBytes(), Capacity+1)
-		if err := e.s.Serve(false); !errors.Is(err, channel.ErrCursorAhead) {
+		if err := e.s.Serve(Caller{}); !errors.Is(err, channel.ErrCursorAhead) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -265,7 +286,7 @@ func TestLyingEnclave(t *testing.T) {
 			e.request(1, wire.StdioRead, wire.AppendStdioRead(nil, 1))
 		}
 		var p *ProtocolError
-		if err := e.s.Serve(false); !errors.As(err, &p) {
+		if err := e.s.Serve(Caller{}); !errors.As(err, &p) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -296,7 +317,7 @@ func TestSlowReader(t *testing.T) {
 	e := newEnclave(t, Options{Stdout: w, Stderr: &stderr})
 	e.print(1, "0")
 	first := make(chan error)
-	go func() { first <- e.s.Serve(false) }()
+	go func() { first <- e.s.Serve(Caller{}) }()
 	for e.s.Traffic().FromEnclave == 0 {
 		runtime.Gosched()
 	}
@@ -321,11 +342,16 @@ func TestSlowReader(t *testing.T) {
 		want = append(want, chunk[:len(chunk)-100]...)
 	}
 	full := make(chan error)
-	go func() { full <- e.s.Serve(false) }()
+	go func() { full <- e.s.Serve(Caller{}) }()
 	select {
 	case <-full:
 		t.Error("nothing bounds what waits for a slow reader")
 	default:
+	}
+	// A thread that has written nothing does not wait for those who read.
+	e.request(0, 0x7777, nil)
+	if err := e.s.Serve(Caller{Only: true}); err != nil {
+		t.Error(err)
 	}
 	close(w.gate)
 	if err := errors.Join(<-first, <-full, e.s.Drain()); err != nil {
@@ -339,7 +365,7 @@ func TestSlowReader(t *testing.T) {
 func TestBrokenOutput(t *testing.T) {
 	e := newEnclave(t, Options{Stdout: iotest.TruncateWriter(io.Discard, 0), Stderr: brokenWriter{}})
 	e.print(2, "a")
-	serve := func() error { return e.s.Serve(false) }
+	serve := func() error { return e.s.Serve(Caller{}) }
 	for _, f := range []func() error{serve, serve, e.s.Drain} {
 		var o *OutputError
 		if err := f(); !errors.As(err, &o) || o.Name != "stderr" || !errors.Is(err, io.ErrShortWrite) {

@@ -341,3 +341,38 @@ func TestRefused(t *testing.T) {
 	_, err := e.run(Options{})
 	wantText(t, err, "ecall_run on TCS 1: this thread was not asked for")
 }
+
+// A program is asked, and does not answer: that ends with the asker's patience, or
+// with the program. It is woken each time.
+func TestAsk(t *testing.T) {
+	e := newFake(t, 2)
+	asked, end := make(chan struct{}), make(chan struct{})
+	e.program = func(f *fakeTCS) {
+		close(asked)
+		f.park(-1)
+		<-end
+	}
+	c, err := NewCommand(e.enc, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(t.Context()) }()
+	<-asked
+	enough := errors.New("enough")
+	ctx, stop := context.WithCancelCause(t.Context())
+	stop(enough)
+	if err := c.Ask(ctx); !errors.Is(err, enough) {
+		t.Errorf("error %v", err)
+	}
+	close(end)
+	if err := c.Ask(t.Context()); err != nil {
+		t.Errorf("error %v", err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if s := c.Stats(); s.Enclave != nil {
+		t.Errorf("it has told %+v", s.Enclave)
+	}
+}

@@ -228,7 +228,11 @@ func TestKicks(t *testing.T) {
 				p := new(parking)
 				for seen.Load() < rounds {
 					q.wait(p, -1)
-					seen.Store(asked.Load()) // as a look at the ring
+					for now := asked.Load(); ; { // as a look at the ring, which does not go back
+						if old := seen.Load(); old >= now || seen.CompareAndSwap(old, now) {
+							break
+						}
+					}
 				}
 				q.kick() // the other one may sleep
 				done <- true

@@ -84,12 +84,12 @@ func (p *program) unbusy() {
 	}
 }
 
-// serveRPC may wait for who reads the program's output, for ever; the program's end
-// does not wait for that.
-func (p *program) serveRPC(looks bool) error {
+// serveRPC is NotifyRPC. It may wait for who reads the program's output, for ever; the
+// program's end does not wait for that.
+func (p *program) serveRPC(a1 uint64) error {
 	p.unbusy()
 	defer p.enterBusy()
-	return p.rpc.Serve(looks)
+	return p.rpc.Serve(dispatch.Caller{Looks: a1&wall.RPCLooks != 0, Only: a1&wall.RPCOnly != 0})
 }
 
 // spawn asks for a thread, on a goroutine that is made when it is first asked for.

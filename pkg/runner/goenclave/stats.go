@@ -1,6 +1,7 @@
 package goenclave
 
 import (
+	"context"
 	"time"
 
 	"github.com/enclaveos/eos/pkg/runner/dispatch"
@@ -9,9 +10,10 @@ import (
 
 // Stats is what a program has done so far, as its host sees it.
 type Stats struct {
-	// Enclave is what the program has told of itself when it ended; nil before,
-	// and if it could not.
+	// Enclave is what the program has last told of itself: when it was asked (see Ask)
+	// or when it ended; nil if it has told nothing.
 	Enclave *dispatch.Stats
+	Told    time.Duration // since Run, when it did
 
 	Time        time.Duration // since Run
 	Threads     int           // TCSs of the image
@@ -32,14 +34,32 @@ func (s *Stats) Entries() uint64 {
 	return n
 }
 
+// Ask asks the program what it uses, and returns when it has told, or has ended, or with
+// the cause of ctx: a program that is stopped, or that has a host without a thread to
+// spare for it, does not answer.
+func (c *Command) Ask(ctx context.Context) error {
+	told := c.p.rpc.Ask()
+	for _, t := range c.p.threads {
+		t.wakeUp(c.p.interruptPoll)
+	}
+	select {
+	case <-told:
+	case <-c.p.done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
 // Stats returns what the program has done so far. It may be called while it runs.
 func (c *Command) Stats() Stats {
 	p := c.p
 	s := Stats{Threads: len(p.threads), RPC: p.rpc.Traffic()}
-	if e, ok := p.rpc.Stats(); ok {
-		s.Enclave = &e
-	}
+	e, told := p.rpc.Stats()
 	p.mu.Lock()
+	if !told.IsZero() {
+		s.Enclave, s.Told = &e, told.Sub(p.start)
+	}
 	switch {
 	case p.start.IsZero():
 	case p.stop.IsZero():

@@ -275,7 +275,7 @@ func (t *thread) notify(kind wall.Notify, a1, a2 uint64) (done bool, answer uint
 		}
 		return false, 0, p.polls.data.Err()
 	case wall.NotifyRPC:
-		return false, 0, p.serveRPC(a1 == 1)
+		return false, 0, p.serveRPC(a1)
 	}
 	return false, answerRefused, nil
 }

@@ -78,6 +78,7 @@ func (t *thread) park(deadline, poll uint64) bool {
 		left = deadline - n
 	}
 	notify(wall.NotifyPark, left, poll, 0)
+	tellStats()
 	return true
 }
 

@@ -67,7 +67,7 @@ func newEnclave(t *testing.T) *enclave {
 	actions = [signals + 1]sigaction{}
 	started, stopping, ended, exitCode = 0, 0, 0, 0
 	clockPage, lastMono, lastWall = 0, 1, 0
-	stdinBusy, outOfTCS, threadsMax, reserved = 0, 0, 0, 0
+	stdinBusy, outOfTCS, threadsMax, reserved, statsTold = 0, 0, 0, 0, 0
 	reset(&stdin)
 	reset(&rpcFile)
 	reset(&rpcDo)

@@ -99,9 +99,9 @@ func (r *request) begin(id uint64, method wire.Method, size uint64) {
 	r.put(size, 4)
 }
 
-// send puts a request in the RPC ring, with n more bytes at p, and rings. It
-// waits for room as long as the host takes to make some.
-func (r *request) send(p, n uint64) bool {
+// send puts a request in the RPC ring, with n more bytes at p, and rings, with a1 of
+// NotifyRPC. It waits for room as long as the host takes to make some.
+func (r *request) send(p, n, a1 uint64) bool {
 	if atomic.LoadUint32(&rpc.state) != channelReady {
 		return false
 	}
@@ -117,7 +117,7 @@ func (r *request) send(p, n uint64) bool {
 			rpcOut.Publish()
 		}
 		unlock(&rpcLock)
-		ocall(uint64(wall.NotifyRPC), 0, 0, 0)
+		ocall(uint64(wall.NotifyRPC), a1, 0, 0)
 		if s != ring.ErrFull {
 			return s == ring.OK
 		}

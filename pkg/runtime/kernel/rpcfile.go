@@ -75,7 +75,7 @@ func rpcUnlock(t *thread) {
 		sayEnd("RPC", rpcIn.Status(), wire.Sound)
 	}
 	if do.bell {
-		notify(wall.NotifyRPC, 0, 0, 0)
+		notify(wall.NotifyRPC, wall.RPCOnly, 0, 0)
 	}
 	if do.stdin && (t == nil || stdin.waiter != t.idx) {
 		notify(wall.NotifyWake, uint64(stdin.waiter), 0, 0)
@@ -238,7 +238,7 @@ func rpcWrite(p, size uint64, all bool) (done uint64, bell bool) {
 func rpcSend(p, size uint64) uint64 {
 	r, bell := rpcWrite(p, size, false)
 	if bell {
-		notify(wall.NotifyRPC, 0, 0, 0)
+		notify(wall.NotifyRPC, wall.RPCOnly, 0, 0)
 	}
 	return r
 }
@@ -258,7 +258,7 @@ func rpcExchange(fd, p, n, buf, size uint64) uint64 {
 	if n != 0 {
 		r, bell := rpcWrite(p, n, true)
 		if bell {
-			notify(wall.NotifyRPC, 1, 0, 0)
+			notify(wall.NotifyRPC, wall.RPCLooks|wall.RPCOnly, 0, 0)
 		}
 		if failed(r) {
 			return r

@@ -5,6 +5,7 @@ import (
 
 	ring "github.com/enclaveos/eos/pkg/channel"
 	wire "github.com/enclaveos/eos/pkg/channel/wire"
+	wall "github.com/enclaveos/eos/pkg/wall"
 )
 
 // stdioWrite sends bytes to the host's stdout or stderr.
@@ -15,7 +16,7 @@ func stdioWrite(t *thread, stream, p, size uint64) uint64 {
 		var r request
 		r.begin(0, wire.StdioWrite, 4+n)
 		r.put(stream, 4)
-		if !r.send(p+done, n) {
+		if !r.send(p+done, n, 0) {
 			return errIO
 		}
 		done += n
@@ -93,7 +94,7 @@ func stdinAsk(t *thread, p, size uint64) uint64 {
 			var r request
 			r.begin(id, wire.StdioRead, 4)
 			r.put(want, 4)
-			if !r.send(p, 0) {
+			if !r.send(p, 0, wall.RPCOnly) {
 				return errIO
 			}
 			continue
@@ -173,22 +174,4 @@ func say(before string, n uint64, after string) {
 	k += copy(line[k:], digits[i:])
 	k += copy(line[k:], after)
 	stdioWrite(nil, 2, addrOf(&line), uint64(k))
-}
-
-// sendStats tells the host how much was used, at the end.
-func sendStats() {
-	var r request
-	r.begin(0, wire.Stats, 6*8)
-	b := boot()
-	for _, v := range [...]uint64{
-		mem.live * pageSize,
-		mem.liveMax * pageSize,
-		mem.wanted,
-		uint64(atomic.LoadUint32(&threadsMax)),
-		usable(),
-		b.HeapEnd - b.HeapLo,
-	} {
-		r.put(v, 8)
-	}
-	r.send(0, 0)
 }

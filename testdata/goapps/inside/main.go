@@ -39,6 +39,7 @@ var acts = map[string]func(args []string){
 	"memory":  func([]string) { memory() },
 	"lock":    func([]string) { select {} },
 	"sleep":   func([]string) { fmt.Println("sleeping"); time.Sleep(time.Hour) },
+	"poll":    func([]string) { r, _, _ := os.Pipe(); r.Read(make([]byte, 1)) },
 	"term":    term,
 	"abort":   func([]string) { syscall.Kill(os.Getpid(), syscall.SIGABRT); time.Sleep(time.Hour) },
 	"sum":     func(a []string) { n, _ := strconv.Atoi(a[0]); fmt.Println(sum(n)) },
@@ -217,7 +218,7 @@ func blocked(args []string) {
 	for i := range n {
 		wg.Go(func() {
 			for range 3 {
-				ts := syscall.NsecToTimespec(int64(5+i%10) * 1e6)
+				ts := syscall.NsecToTimespec(int64(20+i%10) * 1e6)
 				check("nanosleep", syscall.Nanosleep(&ts, nil) == nil)
 				runtime.Gosched()
 			}
