@@ -238,7 +238,7 @@ type loadFunc[E any] func(platform.Platform, io.Reader, *sgx.SigStruct, runner.L
 
 // loadEnclave makes an enclave of the image at path.
 func loadEnclave[E any](u *ui, p platform.Platform, path string, signature runner.Signature, o runner.LoadOptions, load loadFunc[E]) (e E, err error) {
-	sig, dummy, err := signature.Resolve(path, p.Caps())
+	sig, dummy, err := signature.Choose(path, p.Caps())
 	if errors.Is(err, runner.ErrUnsized) {
 		return e, loadError(path, err)
 	}
@@ -252,6 +252,7 @@ func loadEnclave[E any](u *ui, p platform.Platform, path string, signature runne
 		u.warn("software platform: nothing is secret from this host, nor is the host safe from the enclave (eos doctor says more)")
 	}
 	if dummy {
+		o.Sign = runner.SignDummy
 		u.warn("signed on the spot with the public debug key: what the enclave seals to MRSIGNER anybody can open")
 	}
 	f, err := os.Open(path)

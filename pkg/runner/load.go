@@ -29,6 +29,10 @@ type LoadOptions struct {
 	// with ATTRIBUTES.KSS.
 	ConfigID  [64]byte
 	ConfigSVN uint16
+	// Sign, if not nil, signs the image on the spot. It is called when all pages are
+	// there, with a copy of the signature in which ENCLAVEHASH is what the platform
+	// has measured.
+	Sign func(*sgx.SigStruct) error
 	// BaseAddr, if not zero, is the one address at which the image works. Where
 	// it is taken the platform refuses.
 	BaseAddr uint64
@@ -89,6 +93,14 @@ func Load(p platform.Platform, image io.Reader, sig *sgx.SigStruct, o LoadOption
 			e.TCS = append(e.TCS, page.Offset)
 		}
 		e.Regions = addRegion(e.Regions, page.Offset, page.Flags)
+	}
+	if o.Sign != nil {
+		s := *sig
+		s.EnclaveHash = b.Measurement()
+		if err := o.Sign(&s); err != nil {
+			return nil, fmt.Errorf("signing the image: %w", err)
+		}
+		sig = &s
 	}
 	if e.Enclave, err = b.Init(sig); err != nil {
 		return nil, &LoadError{"EINIT", err}

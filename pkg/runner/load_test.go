@@ -30,6 +30,7 @@ type recorder struct {
 	log    []string
 	pages  map[uint64][]byte
 	h      []byte
+	sig    *sgx.SigStruct // of EINIT
 	closed bool
 }
 
@@ -94,8 +95,10 @@ func (r *recorder) Extend(off uint64) error {
 	r.h = append(r.h, r.pages[off&^4095][off&4095:][:256]...)
 	return r.step("extend %#x", off)
 }
+func (r *recorder) Measurement() sgx.Measurement { return sha256.Sum256(r.h) }
 func (r *recorder) Init(sig *sgx.SigStruct) (platform.Enclave, error) {
-	if mr := sgx.Measurement(sha256.Sum256(r.h)); mr != sig.EnclaveHash {
+	r.sig = sig
+	if mr := r.Measurement(); mr != sig.EnclaveHash {
 		return nil, fmt.Errorf("%w: ENCLAVEHASH is %v, the enclave is %v", sgx.InvalidMeasurement, sig.EnclaveHash, mr)
 	}
 	return nil, r.step("init")
@@ -185,6 +188,29 @@ func TestLoad(t *testing.T) {
 				t.Errorf("%s(%#x) is %v, %v", name, tt.off, got, ok)
 			}
 		}
+	}
+}
+
+// An image that is signed on the spot gets the signature of what was loaded.
+func TestLoadSign(t *testing.T) {
+	b, r := image(t), newRecorder()
+	path := filepath.Join(t.TempDir(), "app.sgxs")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sig, isDummy, err := Signature{}.Choose(path, r.caps)
+	if err != nil || !isDummy || sig.EnclaveHash != (sgx.Measurement{}) {
+		t.Fatalf("dummy %v with %v: %v", isDummy, sig, err)
+	}
+	if _, err := Load(r, bytes.NewReader(b), sig, LoadOptions{Sign: SignDummy}); err != nil {
+		t.Fatal(err)
+	}
+	if want := dummy(t, b, r); *r.sig != *want || *sig == *want {
+		t.Errorf("EINIT gets %+v, want %+v", r.sig, want)
+	}
+	_, err = Load(newRecorder(), bytes.NewReader(b), sig, LoadOptions{Sign: func(*sgx.SigStruct) error { return errRefused }})
+	if !errors.Is(err, errRefused) {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -67,6 +67,17 @@ func CoresidentPath(image string) string {
 // Resolve returns the signature for the image at that path, on a platform with
 // these caps, and whether it is the dummy.
 func (s Signature) Resolve(image string, caps platform.Caps) (sig *sgx.SigStruct, dummy bool, err error) {
+	return s.resolve(image, caps, DummySignature)
+}
+
+// Choose is Resolve for those who load the image at once: the dummy is not signed
+// yet. With SignDummy among its options Load does that, which measures the image
+// anyway.
+func (s Signature) Choose(image string, caps platform.Caps) (sig *sgx.SigStruct, dummy bool, err error) {
+	return s.resolve(image, caps, unsignedDummy)
+}
+
+func (s Signature) resolve(image string, caps platform.Caps, make func(io.Reader, platform.Caps) (*sgx.SigStruct, error)) (sig *sgx.SigStruct, dummy bool, err error) {
 	switch s.Kind {
 	case SignatureFile:
 		sig, err = ReadSignature(s.Path)
@@ -88,7 +99,7 @@ func (s Signature) Resolve(image string, caps platform.Caps) (sig *sgx.SigStruct
 		return nil, true, err
 	}
 	defer f.Close()
-	sig, err = DummySignature(f, caps)
+	sig, err = make(f, caps)
 	if err != nil {
 		return nil, true, fmt.Errorf("%s: %w", image, err)
 	}
@@ -129,20 +140,38 @@ func DummySignature(image io.Reader, caps platform.Caps) (*sgx.SigStruct, error)
 		}
 		return nil, err
 	}
-	r := sgxs.NewReader(&head)
+	sig, err := unsignedDummy(&head, caps)
+	if err != nil {
+		return nil, err
+	}
+	sig.EnclaveHash = mr
+	return sig, SignDummy(sig)
+}
+
+// SignDummy signs with our public debug key.
+func SignDummy(sig *sgx.SigStruct) error {
+	if err := sign.Sign(sig, sign.DebugKey()); err != nil {
+		return fmt.Errorf("making the dummy signature: %w", err)
+	}
+	return nil
+}
+
+// unsignedDummy is DummySignature without the measurement. It reads no more than the
+// head of the image.
+func unsignedDummy(image io.Reader, caps platform.Caps) (*sgx.SigStruct, error) {
+	r := sgxs.NewReader(io.LimitReader(image, headSize))
 	h, err := r.Next()
 	if err != nil {
 		return nil, err
+	}
+	if h.Kind == sgxs.KindUnsized {
+		return nil, ErrUnsized
 	}
 	var misc sgx.MiscSelect
 	if beginsWithBoot(r) {
 		misc = caps.MiscSelect & sgx.MiscEXINFO
 	}
-	sig, err := sign.DummyWithMisc(mr, XFRMFor(caps, h.SSAFrameSize), misc)
-	if err != nil {
-		return nil, fmt.Errorf("making the dummy signature: %w", err)
-	}
-	return sig, nil
+	return sign.UnsignedDummy(XFRMFor(caps, h.SSAFrameSize), misc), nil
 }
 
 // beginsWithBoot reports whether what follows the stream's header is the boot page
@@ -160,9 +189,10 @@ func beginsWithBoot(r *sgxs.Reader) bool {
 // header, the first page's, and its first chunk.
 type headSniffer struct{ b []byte }
 
+const headSize = 3*sgxs.HeaderSize + sgx.ChunkSize
+
 func (h *headSniffer) Write(p []byte) (int, error) {
-	const head = 64 + 64 + 64 + sgx.ChunkSize
-	if room := head - len(h.b); room > 0 {
+	if room := headSize - len(h.b); room > 0 {
 		h.b = append(h.b, p[:min(room, len(p))]...)
 	}
 	return len(p), nil

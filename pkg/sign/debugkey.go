@@ -37,18 +37,19 @@ func DebugKey() *rsa.PrivateKey { return debugKey() }
 // a processor without CET has it reserved, so that it must be zero there. The
 // same input gives the same bytes.
 func Dummy(mr sgx.Measurement, xfrm sgx.XFRM) (*sgx.SigStruct, error) {
-	return DummyWithMisc(mr, xfrm, 0)
+	s := UnsignedDummy(xfrm, 0)
+	s.EnclaveHash = mr
+	return s, Sign(s, DebugKey())
 }
 
-// DummyWithMisc is Dummy with another MISCSELECT.
-func DummyWithMisc(mr sgx.Measurement, xfrm sgx.XFRM, misc sgx.MiscSelect) (*sgx.SigStruct, error) {
-	s := &sgx.SigStruct{
+// UnsignedDummy is what Dummy signs, for an enclave that is yet to be measured, and
+// with another MISCSELECT.
+func UnsignedDummy(xfrm sgx.XFRM, misc sgx.MiscSelect) *sgx.SigStruct {
+	return &sgx.SigStruct{
 		MiscSelect:    misc,
 		Date:          DefaultDate,
 		MiscMask:      ^uint32(0),
 		Attributes:    sgx.Attributes{Flags: sgx.AttrDebug | sgx.AttrMode64Bit, XFRM: xfrm},
 		AttributeMask: sgx.Attributes{Flags: ^sgx.AttrFlags(0), XFRM: ^sgx.XFRM(0)},
-		EnclaveHash:   mr,
 	}
-	return s, Sign(s, DebugKey())
 }

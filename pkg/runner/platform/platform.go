@@ -55,6 +55,8 @@ type Builder interface {
 	// Extend does EEXTEND of the 256 bytes at offset off, of a page that has
 	// been added.
 	Extend(off uint64) error
+	// Measurement is MRENCLAVE of what has been added and extended so far.
+	Measurement() sgx.Measurement
 	// Init does EINIT. If the processor refuses the signature the error wraps
 	// the sgx.ErrorCode and says what was expected and what was found.
 	Init(sig *sgx.SigStruct) (Enclave, error)

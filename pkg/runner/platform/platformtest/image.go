@@ -195,6 +195,9 @@ func (im *image) start(t testing.TB, p platform.Platform) *enclave {
 	t.Helper()
 	b := im.build(t, p)
 	sig := im.signature(t)
+	if mr := b.Measurement(); mr != sig.EnclaveHash {
+		t.Errorf("measurement %v, want %v", mr, sig.EnclaveHash)
+	}
 	e, err := b.Init(sig)
 	must(t, err)
 	t.Cleanup(func() { _ = e.Close() })

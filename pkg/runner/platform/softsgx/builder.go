@@ -62,6 +62,8 @@ func (b *builder) Extend(off uint64) error {
 	return b.mc.Extend(off, chunk)
 }
 
+func (b *builder) Measurement() sgx.Measurement { return b.mc.Measurement() }
+
 func (b *builder) Init(sig *sgx.SigStruct) (platform.Enclave, error) {
 	if b.memory == nil {
 		return nil, platform.ErrClosed

@@ -13,6 +13,9 @@ import (
 // Caps let ECREATE accept.
 const controlled = sgx.AttrEInitTokenKey
 
+// Measurement is MRENCLAVE of what has been added and extended so far.
+func (e *Enclave) Measurement() sgx.Measurement { return e.measure.sum() }
+
 // Init does EINIT (SDM 40.3) on a processor with flexible launch control: no
 // EINITTOKEN is wanted. It checks sig against the enclave and completes the
 // SECS. The error wraps the sgx.ErrorCode that EINIT would leave in RAX, or is
