@@ -10,9 +10,9 @@ const pageSize = sgx.PageSize
 // and, if it could be had, a page below it for the stubs of patched instructions.
 type elrange struct {
 	base, size uintptr
-	before     uintptr          // bytes for stubs below base: a page, or none if it was taken
-	used       uintptr          // nothing was added from here on
-	open       map[uintptr]bool // windows that can be written, until sealed
+	before     uintptr // bytes for stubs below base: a page, or none if it was taken
+	used       uintptr // nothing was added from here on
+	open       []bool  // windows that can be written, until sealed
 }
 
 // window is the unit in which memory is made writable while pages are added:
@@ -21,7 +21,7 @@ type elrange struct {
 const window = 2 << 20
 
 func newELRange(base, size uintptr) (*elrange, error) {
-	m := &elrange{base: base, size: size, before: pageSize, open: make(map[uintptr]bool)}
+	m := &elrange{base: base, size: size, before: pageSize, open: make([]bool, (size+window-1)/window)}
 	if base == 0 {
 		var err error
 		m.base, err = reserve(size, size, m.before)
@@ -47,12 +47,13 @@ func (m *elrange) add(off uintptr) { m.used = max(m.used, off+pageSize) }
 
 // write copies a page's content to offset off.
 func (m *elrange) write(off uintptr, data []byte) error {
-	lo := off &^ (window - 1)
-	if !m.open[lo] {
+	if !m.open[off/window] {
+		lo := off &^ (window - 1)
 		if err := protect(m.base+lo, min(window, m.size-lo), protR|protW); err != nil {
 			return err
 		}
-		m.open[lo] = true
+		preferHuge(m.base+lo, window)
+		m.open[off/window] = true
 	}
 	copy(m.bytes(off, pageSize), data)
 	return nil
@@ -60,7 +61,7 @@ func (m *elrange) write(off uintptr, data []byte) error {
 
 // readable reports whether the page at off can be read before sealing; if not
 // it is zero.
-func (m *elrange) readable(off uintptr) bool { return m.open[off&^(window-1)] }
+func (m *elrange) readable(off uintptr) bool { return off < m.size && m.open[off/window] }
 
 // bytes returns n bytes at offset off, to be read or written as the protection
 // allows.

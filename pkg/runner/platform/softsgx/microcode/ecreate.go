@@ -19,7 +19,7 @@ func Create(secs *sgx.SECS, caps platform.Caps) (*Enclave, error) {
 	if f := checkSECS(secs, caps); f != nil {
 		return nil, f
 	}
-	e := &Enclave{secs: *secs, xsaveSize: caps.XSAVESize(secs.Attributes.XFRM)}
+	e := &Enclave{secs: *secs, xsaveSize: caps.XSAVESize(secs.Attributes.XFRM), epcm: newEPCM(secs.Size)}
 	e.secs.MREnclave, e.secs.MRSigner = sgx.Measurement{}, sgx.Measurement{}
 	e.secs.ISVProdID, e.secs.ISVSVN = 0, 0
 	e.measure.ecreate(secs.SSAFrameSize, secs.Size)

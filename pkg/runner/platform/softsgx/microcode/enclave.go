@@ -149,7 +149,7 @@ func (e *Enclave) Extend(off uint64, chunk *[sgx.ChunkSize]byte) error {
 // be large and sparse. The byte is zero for no page, else bit 7, the page type
 // in bits 6:3 and the permissions in bits 2:0.
 type epcm struct {
-	leaves map[uint64]*[epcmLeaf]uint8
+	leaves []*[epcmLeaf]uint8
 }
 
 const (
@@ -157,12 +157,16 @@ const (
 	epcmValid = 0x80
 )
 
-func (m *epcm) leaf(page uint64) *[epcmLeaf]uint8 {
-	return m.leaves[page/epcmLeaf]
+// newEPCM is one for an enclave of size bytes.
+func newEPCM(size uint64) epcm {
+	return epcm{make([]*[epcmLeaf]uint8, (size/sgx.PageSize+epcmLeaf-1)/epcmLeaf)}
 }
 
 func (m *epcm) get(page uint64) (sgx.SecInfoFlags, bool) {
-	l := m.leaf(page)
+	if page/epcmLeaf >= uint64(len(m.leaves)) {
+		return 0, false
+	}
+	l := m.leaves[page/epcmLeaf]
 	if l == nil {
 		return 0, false
 	}
@@ -170,12 +174,10 @@ func (m *epcm) get(page uint64) (sgx.SecInfoFlags, bool) {
 	return sgx.SecInfoFlags(v>>3&0xf)<<8 | sgx.SecInfoFlags(v&7), v != 0
 }
 
+// set sets the entry of a page of the enclave's.
 func (m *epcm) set(page uint64, flags sgx.SecInfoFlags) {
-	l := m.leaf(page)
+	l := m.leaves[page/epcmLeaf]
 	if l == nil {
-		if m.leaves == nil {
-			m.leaves = make(map[uint64]*[epcmLeaf]uint8)
-		}
 		l = new([epcmLeaf]uint8)
 		m.leaves[page/epcmLeaf] = l
 	}
