@@ -1,14 +1,16 @@
 package channel
 
-import "unsafe"
+import (
+	"fmt"
+	"runtime"
+	"unsafe"
+)
 
-// Memory is the memory of one ring, for hosts and tests: header and bytes in Go's
-// heap, aligned. It has to be kept alive while anybody uses the addresses; Go does
-// not move it.
+// Memory is the memory of one ring, for hosts and tests: header and bytes, aligned. It
+// has to be kept alive while anybody uses the addresses, or the slices of its methods.
 type Memory struct {
 	Header, Bytes uintptr
 	Capacity      uint64
-	all           []byte
 }
 
 // NewMemory allocates a ring of the given capacity and publishes that in the header.
@@ -16,8 +18,13 @@ func NewMemory(capacity uint64) (*Memory, error) {
 	if !CheckCapacity(capacity) {
 		return nil, ErrCapacity
 	}
-	m := &Memory{Capacity: capacity, all: make([]byte, HeaderSize+capacity+Align)}
-	base := uintptr(unsafe.Pointer(unsafe.SliceData(m.all)))
+	all, err := allocate(HeaderSize + capacity + Align)
+	if err != nil {
+		return nil, fmt.Errorf("%d bytes for a ring: %w", capacity, err)
+	}
+	m := &Memory{Capacity: capacity}
+	runtime.AddCleanup(m, release, all)
+	base := uintptr(unsafe.Pointer(unsafe.SliceData(all)))
 	m.Header = (base + Align - 1) &^ (Align - 1)
 	m.Bytes = m.Header + HeaderSize
 	store64(m.Header+offCapacity, capacity)

@@ -9,6 +9,9 @@ import (
 // no faster, and two such buffers still fit a second-level cache.
 const readSize = 256 << 10
 
+// firstRead is the first: many want no more than the head of an image.
+const firstRead = 8 << 10
+
 // Reader reads records as they are: in any order, reserved bytes ignored. Its
 // buffer is the only memory it uses.
 type Reader struct {
@@ -30,7 +33,7 @@ type Reader struct {
 // NewReader returns a Reader of src. It buffers: it may read more than the
 // records it returns.
 func NewReader(src io.Reader) *Reader {
-	return &Reader{src: src, buf: make([]byte, readSize)}
+	return &Reader{src: src, buf: make([]byte, firstRead)}
 }
 
 // Next returns the next record. At the end of the stream it returns io.EOF; an
@@ -88,8 +91,11 @@ func (r *Reader) fill(n int) bool {
 	}
 	if len(r.buf)-r.r < n {
 		next := r.buf
-		if r.spill != nil {
+		switch {
+		case r.spill != nil:
 			next = r.spill()
+		case len(next) < readSize:
+			next = make([]byte, readSize)
 		}
 		r.w = copy(next, r.buf[r.r:r.w])
 		r.base += int64(r.r)
