@@ -29,9 +29,8 @@ type clock struct {
 
 // moment is one reading of both clocks.
 type moment struct {
-	tsc  uint64
-	mono time.Duration // since clock.start
-	wall int64         // ns since 1970
+	tsc uint64
+	at  time.Time
 }
 
 const (
@@ -41,15 +40,13 @@ const (
 	lastEvery   = time.Second
 )
 
-// newClock takes the first reading. The more time passes until set, the better.
-func newClock() *clock {
-	c := &clock{page: newHostMemory(wall.ClockPageSize), start: time.Now(), every: firstEvery}
-	c.first = c.read()
-	return c
+// newClock starts a clock. The more time has passed between first and set, the better.
+func newClock(first moment) *clock {
+	return &clock{page: newHostMemory(wall.ClockPageSize), start: time.Now(), first: first, every: firstEvery}
 }
 
-// read reads both clocks as closely together as it can.
-func (c *clock) read() moment {
+// readClocks reads both clocks as closely together as it can.
+func readClocks() moment {
 	var m moment
 	best := ^uint64(0)
 	for range 5 {
@@ -58,7 +55,7 @@ func (c *clock) read() moment {
 		t1 := rdtsc()
 		if t1-t0 < best {
 			best = t1 - t0
-			m = moment{t0 + best/2, now.Sub(c.start), now.UnixNano()}
+			m = moment{t0 + best/2, now}
 		}
 	}
 	return m
@@ -68,7 +65,7 @@ func (c *clock) read() moment {
 func (c *clock) set() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for time.Since(c.start)-c.first.mono < minBaseline {
+	for time.Since(c.first.at) < minBaseline {
 		runtime.Gosched()
 	}
 	c.write()
@@ -86,13 +83,13 @@ func (c *clock) check() {
 
 // write writes the page. The caller holds c.mu.
 func (c *clock) write() {
-	m := c.read()
-	rate := rate(m.tsc-c.first.tsc, m.mono-c.first.mono)
+	m := readClocks()
+	rate := rate(m.tsc-c.first.tsc, m.at.Sub(c.first.at))
 	c.page.store(0, uint64(c.seq+1))
 	c.page.store(1, m.tsc)
 	c.page.store(2, rate)
-	c.page.store(3, uint64(monoBase+m.mono))
-	c.page.store(4, uint64(m.wall))
+	c.page.store(3, uint64(monoBase+m.at.Sub(c.start)))
+	c.page.store(4, uint64(m.at.UnixNano()))
 	c.seq += 2
 	c.page.store(0, uint64(c.seq))
 	c.life.Store(ticks(lifeEvery, rate))

@@ -16,7 +16,7 @@ func (c *clock) at(tsc uint64) (mono, wall uint64, seq uint32) {
 }
 
 func TestClock(t *testing.T) {
-	c := newClock()
+	c := newClock(readClocks())
 	c.set()
 	var lastSeq uint32
 	for range 20 {
@@ -55,7 +55,7 @@ func TestClock(t *testing.T) {
 
 // Readers by the rules of the sequence see whole pages only.
 func TestClockSequence(t *testing.T) {
-	c := newClock()
+	c := newClock(readClocks())
 	c.set()
 	stop := make(chan struct{})
 	var wg sync.WaitGroup

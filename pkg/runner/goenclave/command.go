@@ -24,7 +24,7 @@ func NewCommand(e *Enclave, o Options) (*Command, error) {
 	if o.Grace == 0 {
 		o.Grace = defaultGrace
 	}
-	p := &program{enc: e, o: o, clock: newClock(), done: make(chan struct{}), idle: make(chan struct{})}
+	p := &program{enc: e, o: o, clock: newClock(e.begun), done: make(chan struct{}), idle: make(chan struct{})}
 	p.polls.data = o.Data
 	p.busy.Store(1)
 	for i, off := range e.TCS {

@@ -74,7 +74,7 @@ func newFake(t testing.TB, threads int) *fake {
 		inner.TCS = append(inner.TCS, off)
 	}
 	var err error
-	if e.enc, err = newEnclave(inner, boot); err != nil {
+	if e.enc, err = newEnclave(inner, boot, readClocks()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { close(e.closed) })

@@ -15,11 +15,13 @@ import (
 // Enclave is a Go image that has been loaded and initialised.
 type Enclave struct {
 	*runner.Enclave
-	Boot *wall.Boot
+	Boot  *wall.Boot
+	begun moment // when loading began
 }
 
 // Load is runner.Load for a Go image. The error wraps ErrNotGo if it is none.
 func Load(p platform.Platform, image io.Reader, sig *sgx.SigStruct, o runner.LoadOptions) (*Enclave, error) {
+	begun := readClocks()
 	// The boot page is read before the pages are added, since it says where; the
 	// same bytes then go to the loader.
 	var head bytes.Buffer
@@ -35,7 +37,7 @@ func Load(p platform.Platform, image io.Reader, sig *sgx.SigStruct, o runner.Loa
 	if err != nil {
 		return nil, err
 	}
-	g, err := newEnclave(e, boot)
+	g, err := newEnclave(e, boot, begun)
 	if err != nil {
 		e.Close()
 		return nil, err
@@ -45,7 +47,7 @@ func Load(p platform.Platform, image io.Reader, sig *sgx.SigStruct, o runner.Loa
 
 // newEnclave sorts the TCSs: number i is that of thread block i, wherever it is in
 // the stream.
-func newEnclave(e *runner.Enclave, boot *wall.Boot) (*Enclave, error) {
+func newEnclave(e *runner.Enclave, boot *wall.Boot, begun moment) (*Enclave, error) {
 	tcs := make([]uint64, boot.Threads)
 	for i := range tcs {
 		tcs[i] = boot.Blocks - boot.Base + uint64(i)*wall.BlockSize
@@ -57,7 +59,7 @@ func newEnclave(e *runner.Enclave, boot *wall.Boot) (*Enclave, error) {
 		return nil, fmt.Errorf("the image has %d TCSs, its boot page says %d", len(e.TCS), len(tcs))
 	}
 	e.TCS = tcs
-	return &Enclave{e, boot}, nil
+	return &Enclave{e, boot, begun}, nil
 }
 
 // wants adds to o what the kernel of a Go image needs, as far as the signature leaves

@@ -142,7 +142,7 @@ func TestTCSs(t *testing.T) {
 		"one is elsewhere": {[]uint64{0x20000, 0x41000}, "no TCS at 0x40000"},
 		"one too many":     {[]uint64{0x20000, 0x40000, 0x60000}, "3 TCSs"},
 	} {
-		e, err := newEnclave(&runner.Enclave{TCS: c.tcs}, &boot)
+		e, err := newEnclave(&runner.Enclave{TCS: c.tcs}, &boot, moment{})
 		switch {
 		case c.text != "":
 			wantText(t, err, c.text)
