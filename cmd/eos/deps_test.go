@@ -58,7 +58,7 @@ var arrows = []struct {
 	{"pkg/runtime/helloworld", "pkg/runtime/module", "a module"},
 	{"pkg/runtime/boot", "pkg/ijson pkg/wall/start pkg/channel/wire pkg/enclave pkg/ratls pkg/runtime/*", "the one place where the runtime is put together"},
 	{"cmd/eos-enclave", "pkg/runtime/*", "the program in a runtime image: it names the modules"},
-	{"pkg/enclave", "pkg/sgx pkg/sgx/cmac", "in the user's program: it reaches the kernel by system calls, and nothing else of ours"},
+	{"pkg/enclave", "pkg/sgx pkg/sgx/cmac pkg/channel/wire", "in the user's program: it reaches the kernel by system calls, and the host by messages"},
 	{"pkg/runtime/rpc", "pkg/enclave pkg/channel/wire", "in the user's program: requests to the host, by the kernel's descriptor"},
 	{"pkg/sgxs/x86len", "", "where instructions begin, for whoever scans code"},
 	{"pkg/sgxs/fromgo", "pkg/sgx pkg/sgxs pkg/sgxs/x86len pkg/wall pkg/runtime/kernel", "a builder puts the kernel's sources into the program"},

@@ -42,7 +42,28 @@
 //
 // # Doorbells
 //
-// There is nothing here to ring the host with: the rings lie below package net,
-// os.Stdout and the program's own requests (package rpc), and each of their writes is
-// published, and rung for where the host sleeps, before it returns.
+// Host and enclave talk through rings, and ring for each other where the other one
+// sleeps. Mostly a program need not know: package net, os.Stdout and the calls of
+// pkg/runtime/rpc lie on top, and each of their writes is published, and rung for,
+// before it returns. A program with many messages for its host at once opens the
+// Channel itself:
+//
+//	c, err := enclave.OpenChannel()
+//	...
+//	var batch []byte
+//	for i, item := range items {
+//		batch = wire.AppendRequest(batch, wire.Request{ID: uint64(i)<<8 | wire.IDProgram, Method: method, Payload: item})
+//	}
+//	err = c.Ring(batch)            // all are published, then the host is rung, once
+//	...
+//	b, err := c.Wait(ctx, buf)     // the next response: sleeps until the host rings
+//	r, fault := wire.ParseResponse(b)
+//
+// Ring leaves the enclave at most once for a batch that there is room for, and not at
+// all if the host is at work on the ring. Wait does not leave it if a response is there
+// already; a goroutine that waits costs no thread. The host may ring for nothing, in
+// any order, or never: a ring tells that there may be something, never what. Responses
+// come in any order, and each has the id of its request. Which methods there are is
+// the host's choice: those of its goenclave.Options.Handle, and wire.StatusUnsupported
+// for all others.
 package enclave

@@ -13,19 +13,20 @@ func TestNotAnEnclave(t *testing.T) {
 		t.Fatal("this is an ordinary process")
 	}
 	for name, f := range map[string]func() error{
-		"Self":       func() error { _, err := Self(); return err },
-		"TargetInfo": func() error { _, err := TargetInfo(); return err },
-		"Report":     func() error { _, err := Report(&sgx.TargetInfo{MREnclave: sgx.Measurement{1}}, [64]byte{}); return err },
-		"Report nil": func() error { _, err := Report(nil, [64]byte{}); return err },
-		"Verify":     func() error { return Verify(&sgx.Report{}) },
-		"Verify nil": func() error { return Verify(nil) },
-		"Key":        func() error { _, err := Key(&sgx.KeyRequest{KeyName: sgx.KeyReport}); return err },
-		"Key nil":    func() error { _, err := Key(nil); return err },
-		"Seal":       func() error { _, err := Seal(sgx.PolicyMREnclave, nil, nil); return err },
-		"Seal zero":  func() error { _, err := Seal(0, nil, nil); return err },
-		"Unseal":     func() error { _, err := Unseal(nil, nil); return err },
-		"Payload":    func() error { _, err := Payload(); return err },
-		"ReadStats":  func() error { _, err := ReadStats(); return err },
+		"Self":        func() error { _, err := Self(); return err },
+		"TargetInfo":  func() error { _, err := TargetInfo(); return err },
+		"Report":      func() error { _, err := Report(&sgx.TargetInfo{MREnclave: sgx.Measurement{1}}, [64]byte{}); return err },
+		"Report nil":  func() error { _, err := Report(nil, [64]byte{}); return err },
+		"Verify":      func() error { return Verify(&sgx.Report{}) },
+		"Verify nil":  func() error { return Verify(nil) },
+		"Key":         func() error { _, err := Key(&sgx.KeyRequest{KeyName: sgx.KeyReport}); return err },
+		"Key nil":     func() error { _, err := Key(nil); return err },
+		"Seal":        func() error { _, err := Seal(sgx.PolicyMREnclave, nil, nil); return err },
+		"Seal zero":   func() error { _, err := Seal(0, nil, nil); return err },
+		"Unseal":      func() error { _, err := Unseal(nil, nil); return err },
+		"Payload":     func() error { _, err := Payload(); return err },
+		"OpenChannel": func() error { _, err := OpenChannel(); return err },
+		"ReadStats":   func() error { _, err := ReadStats(); return err },
 	} {
 		if err := f(); !errors.Is(err, ErrNotEnclave) {
 			t.Errorf("%s: %v", name, err)

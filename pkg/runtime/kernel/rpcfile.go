@@ -183,7 +183,7 @@ func rpcRead(p, size uint64) uint64 {
 }
 
 // rpcWrite puts whole requests in the ring, as many as there is room for or, with
-// all, all or none, and reports whether the host has to be rung.
+// all, all or none (errMsgSize: not even an empty ring has the room), and reports whether the host has to be rung.
 func rpcWrite(p, size uint64, all bool) (done uint64, bell bool) {
 	if rpcOut.Status() != ring.OK {
 		return errIO, false
@@ -199,8 +199,12 @@ func rpcWrite(p, size uint64, all bool) (done uint64, bell bool) {
 		}
 		end += n
 	}
+	frames := size + (count-1)*ring.FrameHeader
+	if all && frames > rpcOut.Capacity()-ring.FrameHeader {
+		return errMsgSize, false
+	}
 	lock(&rpcLock)
-	if frames := size + (count-1)*ring.FrameHeader; all && rpcOut.Room() < frames && rpcOut.PrepareWait(frames) {
+	if all && rpcOut.Room() < frames && rpcOut.PrepareWait(frames) {
 		rpcFile.room = frames
 		unlock(&rpcLock)
 		return errAgain, false

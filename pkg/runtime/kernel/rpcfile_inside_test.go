@@ -16,6 +16,7 @@ import (
 	"github.com/enclaveos/eos/pkg/runner/goenclave"
 	"github.com/enclaveos/eos/pkg/runner/proxy"
 	"github.com/enclaveos/eos/pkg/sgxs/fromgo"
+	"github.com/enclaveos/eos/pkg/wall"
 )
 
 // caller is testdata/goapps/rpc, built once.
@@ -80,6 +81,17 @@ func TestRequests(t *testing.T) {
 			if out, _ := callers(t, network, c.stdin, c.args...); out != c.want {
 				t.Errorf("%v, network %v:\n%s", c.args, network, out)
 			}
+		}
+	}
+}
+
+// A batch of the most requests that may be under way costs one OCALL, not one each.
+func TestDoorbell(t *testing.T) {
+	for _, network := range []bool{false, true} {
+		out, stats := callers(t, network, "", "doorbell")
+		// Those of other parts are for each of the large ones, and for room.
+		if n := stats.OCalls[wall.NotifyRPC]; out != "all is well\n" || n > 100 {
+			t.Errorf("network %v: %d OCALLs for the RPC ring\n%s", network, n, out)
 		}
 	}
 }

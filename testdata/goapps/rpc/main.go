@@ -10,10 +10,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/enclaveos/eos/pkg/channel/wire"
+	"github.com/enclaveos/eos/pkg/enclave"
 	"github.com/enclaveos/eos/pkg/runtime/rpc"
 )
 
@@ -27,6 +29,10 @@ const (
 )
 
 func main() {
+	if os.Args[1] == "doorbell" {
+		doorbell()
+		return
+	}
 	c, err := rpc.Open()
 	if err != nil {
 		fmt.Println("open:", err)
@@ -106,6 +112,78 @@ func load(c *rpc.Client) {
 }
 
 // bench makes calls of so many bytes from so many goroutines for a second.
+// doorbell uses the channel below package rpc: a batch with one ring, and responses
+// that are waited for.
+func doorbell() {
+	c, err := enclave.OpenChannel()
+	check("open", err == nil, err)
+	_, err = enclave.OpenChannel()
+	check("a second open", err != nil)
+	ctx := context.Background()
+	var batch []byte
+	request := func(b []byte, i int, m wire.Method, payload string) []byte {
+		return wire.AppendRequest(b, wire.Request{ID: uint64(i)<<8 | wire.IDProgram, Method: m, Payload: []byte(payload)})
+	}
+	const n = wire.MaxInFlight
+	for i := range n {
+		batch = request(batch, i, echo, strconv.Itoa(i))
+	}
+	check("ring", c.Ring(batch) == nil)
+	check("one too many", errors.Is(c.Ring(request(nil, n, echo, "")), enclave.ErrInFlight))
+	seen := make([]bool, n)
+	buf := make([]byte, 64)
+	for range n {
+		b, err := c.Wait(ctx, buf)
+		check("wait", err == nil, err)
+		r, f := wire.ParseResponse(b)
+		i := int(r.ID >> 8)
+		check("response", f == wire.Sound && !seen[i] && string(r.Payload) == strconv.Itoa(i), f, r)
+		seen[i] = true
+	}
+	// Nothing more comes, and that ends with the context: of two, each by its own.
+	short, cancel := context.WithTimeoutCause(ctx, 10*time.Millisecond, errors.New("enough"))
+	defer cancel()
+	late := make(chan error)
+	go func() {
+		later, cancel := context.WithTimeout(ctx, 30*time.Millisecond)
+		defer cancel()
+		_, err := c.Wait(later, buf)
+		late <- err
+	}()
+	_, err = c.Wait(short, buf)
+	check("short", err != nil && err.Error() == "enough", err)
+	err = <-late
+	check("later", errors.Is(err, context.DeadlineExceeded), err)
+	// After that it waits again, and what is larger than the buffer comes whole.
+	check("ring", c.Ring(request(nil, 1, slow, strings.Repeat("x", 1000))) == nil)
+	b, err := c.Wait(ctx, buf)
+	check("large", err == nil && len(b) == wire.ResponseSize+1000, err, len(b))
+	// More than the ring has room for goes in parts.
+	batch = batch[:0]
+	for i := range 8 {
+		batch = request(batch, i, echo, strings.Repeat("y", wire.MaxPayload))
+	}
+	rung := make(chan error)
+	go func() { rung <- c.Ring(batch) }()
+	for range 8 {
+		b, err := c.Wait(ctx, nil)
+		check("huge", err == nil && len(b) == wire.ResponseSize+wire.MaxPayload, err, len(b))
+	}
+	check("rung", <-rung == nil)
+	// At once, or not at all.
+	_, err = c.Exchange(batch, buf)
+	check("too large to exchange", err != nil && !errors.Is(err, enclave.ErrChannelEnded), err)
+	// Nothing but requests.
+	var bad *enclave.RequestError
+	err = c.Ring(append(request(nil, 1, echo, "z"), 1, 2, 3))
+	check("a batch that ends early", errors.As(err, &bad) && bad.Offset == 15, err)
+	go func() { time.Sleep(10 * time.Millisecond); c.Close() }()
+	_, err = c.Wait(ctx, buf)
+	check("closed", errors.Is(err, os.ErrClosed), err)
+	check("ring after close", errors.Is(c.Ring(request(nil, 1, echo, "")), os.ErrClosed))
+	fmt.Println("all is well")
+}
+
 func bench(c *rpc.Client) {
 	workers, size := number(2), number(3)
 	var all sync.WaitGroup
