@@ -13,10 +13,10 @@ import (
 // Assembly is rewritten so that it traps to the kernel inside the image by
 // plain jumps:
 //
-//	SYSCALL   LEAQ 5(IP), CX; JMP runtime·eosSyscall(SB)
-//	CPUID     CALL runtime·eosCPUID(SB)
-//	RDTSC     CALL runtime·eosRDTSC(SB)
-//	RDTSCP    CALL runtime·eosRDTSCP(SB)
+//	SYSCALL   LEAQ 5(IP), CX; JMP eosSyscall(SB)
+//	CPUID     CALL eosCPUID(SB)
+//	RDTSC     CALL eosRDTSC(SB)
+//	RDTSCP    CALL eosRDTSCP(SB)
 //
 // SYSCALL is no CALL because exitThread issues it without a stack. It clobbers
 // CX anyway, with the address of the instruction that follows, so this is the
@@ -28,10 +28,10 @@ var traps = []struct {
 	text     string
 	instrs   int // number of instructions of text
 }{
-	{"SYSCALL", []byte{0x0f, 0x05}, "LONG $0x050d8d48; WORD $0; BYTE $0; JMP runtime·eosSyscall(SB)", 4},
-	{"CPUID", []byte{0x0f, 0xa2}, "CALL runtime·eosCPUID(SB)", 1},
-	{"RDTSC", []byte{0x0f, 0x31}, "CALL runtime·eosRDTSC(SB)", 1},
-	{"RDTSCP", []byte{0x0f, 0x01, 0xf9}, "CALL runtime·eosRDTSCP(SB)", 1},
+	{"SYSCALL", []byte{0x0f, 0x05}, "LONG $0x050d8d48; WORD $0; BYTE $0; JMP eosSyscall(SB)", 4},
+	{"CPUID", []byte{0x0f, 0xa2}, "CALL eosCPUID(SB)", 1},
+	{"RDTSC", []byte{0x0f, 0x31}, "CALL eosRDTSC(SB)", 1},
+	{"RDTSCP", []byte{0x0f, 0x01, 0xf9}, "CALL eosRDTSCP(SB)", 1},
 }
 
 // AsmError is assembly that cannot be rewritten.

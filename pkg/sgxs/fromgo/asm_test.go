@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-const sysText = "LONG $0x050d8d48; WORD $0; BYTE $0; JMP runtime·eosSyscall(SB)"
+const sysText = "LONG $0x050d8d48; WORD $0; BYTE $0; JMP eosSyscall(SB)"
 
 func TestRewriteAsm(t *testing.T) {
 	for _, c := range []struct {
@@ -25,19 +25,19 @@ func TestRewriteAsm(t *testing.T) {
 		{"in a comment", "// SYSCALL\n/* SYSCALL\n SYSCALL */\n", "// SYSCALL\n/* SYSCALL\n SYSCALL */\n", nil},
 		{"after a comment", "/* x */ SYSCALL\n", "/* x */ " + sysText + "\n", map[string]int{"SYSCALL": 1}},
 		{"in quotes", "DATA x+0(SB)/8, $\"SYSCALL;\"\n\tSYSCALL\n", "DATA x+0(SB)/8, $\"SYSCALL;\"\n\t" + sysText + "\n", map[string]int{"SYSCALL": 1}},
-		{"statements on a line", "\tXORL AX, AX; CPUID; RET\n", "\tXORL AX, AX; CALL runtime·eosCPUID(SB); RET\n", map[string]int{"CPUID": 1}},
-		{"clocks", "\tRDTSC\n\tRDTSCP\n", "\tCALL runtime·eosRDTSC(SB)\n\tCALL runtime·eosRDTSCP(SB)\n", map[string]int{"RDTSC": 1, "RDTSCP": 1}},
+		{"statements on a line", "\tXORL AX, AX; CPUID; RET\n", "\tXORL AX, AX; CALL eosCPUID(SB); RET\n", map[string]int{"CPUID": 1}},
+		{"clocks", "\tRDTSC\n\tRDTSCP\n", "\tCALL eosRDTSC(SB)\n\tCALL eosRDTSCP(SB)\n", map[string]int{"RDTSC": 1, "RDTSCP": 1}},
 		{"other words", "\tSYSCALLS\n\tMOVQ SYSCALL(SB), AX\n\tXGETBV\n", "\tSYSCALLS\n\tMOVQ SYSCALL(SB), AX\n\tXGETBV\n", nil},
 		{"macro", "#define SYS SYSCALL\n\tSYS\n", "#define SYS " + sysText + "\n\tSYS\n", map[string]int{"SYSCALL": 1}},
 		{"macro of lines", "#define SYS(n) \\\n\tMOVQ $n, AX \\\n\tSYSCALL\n\tSYS(1)\n", "#define SYS(n) \\\n\tMOVQ $n, AX \\\n\t" + sysText + "\n\tSYS(1)\n", map[string]int{"SYSCALL": 1}},
 		{"macro of statements", "#define SYS(n) MOVQ $n, AX; \\\n\tSYSCALL; \\\n\tNOP\n", "#define SYS(n) MOVQ $n, AX; \\\n\t" + sysText + "; \\\n\tNOP\n", map[string]int{"SYSCALL": 1}},
-		{"conditional", "#ifdef GOAMD64_v3\n\tSYSCALL\n#else\n\tCPUID\n#endif\n", "#ifdef GOAMD64_v3\n\t" + sysText + "\n#else\n\tCALL runtime·eosCPUID(SB)\n#endif\n", map[string]int{"SYSCALL": 1, "CPUID": 1}},
+		{"conditional", "#ifdef GOAMD64_v3\n\tSYSCALL\n#else\n\tCPUID\n#endif\n", "#ifdef GOAMD64_v3\n\t" + sysText + "\n#else\n\tCALL eosCPUID(SB)\n#endif\n", map[string]int{"SYSCALL": 1, "CPUID": 1}},
 
 		{"bytes on a line", "\tBYTE $0x0f; BYTE $0x05\n", "\t" + sysText + "; \n", map[string]int{"SYSCALL": 1}},
-		{"bytes on two lines", "\tBYTE $0x0f\n\tBYTE $0xa2\n", "\tCALL runtime·eosCPUID(SB)\n\t\n", map[string]int{"CPUID": 1}},
+		{"bytes on two lines", "\tBYTE $0x0f\n\tBYTE $0xa2\n", "\tCALL eosCPUID(SB)\n\t\n", map[string]int{"CPUID": 1}},
 		{"word", "\tWORD $0x050f\n", "\t" + sysText + "\n", map[string]int{"SYSCALL": 1}},
-		{"decimal", "\tBYTE $15; BYTE $49\n", "\tCALL runtime·eosRDTSC(SB); \n", map[string]int{"RDTSC": 1}},
-		{"three bytes", "\tBYTE $0x0f; BYTE $0x01; BYTE $0xf9 // RDTSCP\n", "\tCALL runtime·eosRDTSCP(SB); ;  // RDTSCP\n", map[string]int{"RDTSCP": 1}},
+		{"decimal", "\tBYTE $15; BYTE $49\n", "\tCALL eosRDTSC(SB); \n", map[string]int{"RDTSC": 1}},
+		{"three bytes", "\tBYTE $0x0f; BYTE $0x01; BYTE $0xf9 // RDTSCP\n", "\tCALL eosRDTSCP(SB); ;  // RDTSCP\n", map[string]int{"RDTSCP": 1}},
 		{"bytes before", "\tBYTE $0x90; BYTE $0x0f; BYTE $0x05\n", "\tBYTE $0x90; " + sysText + "; \n", map[string]int{"SYSCALL": 1}},
 		{"amid another instruction", "\tBYTE $0xb8; BYTE $0x0f; BYTE $0x05; BYTE $0; BYTE $0\n", "\tBYTE $0xb8; BYTE $0x0f; BYTE $0x05; BYTE $0; BYTE $0\n", nil},
 		{"half of a word", "\tLONG $0x90050f90\n", "\tLONG $0x90050f90\n", nil},
@@ -47,7 +47,7 @@ func TestRewriteAsm(t *testing.T) {
 		{"jump elsewhere", "\tJLS 2(PC)\n\tNEGQ AX\n\tSYSCALL\n", "\tJLS 2(PC)\n\tNEGQ AX\n\t" + sysText + "\n", map[string]int{"SYSCALL": 1}},
 		{"jump over", "\tJLS 3(PC)\n\tNEGQ AX\n\tSYSCALL\n\tRET\n", "\tJLS 6(PC)\n\tNEGQ AX\n\t" + sysText + "\n\tRET\n", map[string]int{"SYSCALL": 1}},
 		{"jump over labels and comments", "\tJLS 3(PC) // far\nx:\n\n\tNEGQ AX\ny:\tSYSCALL\n\tRET\n", "\tJLS 6(PC) // far\nx:\n\n\tNEGQ AX\ny:\t" + sysText + "\n\tRET\n", map[string]int{"SYSCALL": 1}},
-		{"jump over a call", "\tJLS 2(PC)\n\tCPUID\n\tRET\n", "\tJLS 2(PC)\n\tCALL runtime·eosCPUID(SB)\n\tRET\n", map[string]int{"CPUID": 1}},
+		{"jump over a call", "\tJLS 2(PC)\n\tCPUID\n\tRET\n", "\tJLS 2(PC)\n\tCALL eosCPUID(SB)\n\tRET\n", map[string]int{"CPUID": 1}},
 		{"jump to", "\tJLS 1(PC)\n\tSYSCALL\n", "\tJLS 1(PC)\n\t" + sysText + "\n", map[string]int{"SYSCALL": 1}},
 		{"jump back over", "\tMOVL $1, DI\n\tMOVL $2, AX\n\tSYSCALL\n\tJMP\t-3(PC)\n", "\tMOVL $1, DI\n\tMOVL $2, AX\n\t" + sysText + "\n\tJMP\t-6(PC)\n", map[string]int{"SYSCALL": 1}},
 		{"jump back to", "\tSYSCALL\n\tJMP -1(PC)\n", "\t" + sysText + "\n\tJMP -4(PC)\n", map[string]int{"SYSCALL": 1}},

@@ -364,20 +364,24 @@ func TestImportPath(t *testing.T) {
 	}
 }
 
-// previous is the latest Go before the one of go.mod. It takes the network,
-// once.
-const previous = "go1.25.11"
+// neighbours are the latest releases of the minor versions before and after that
+// of go.mod. They take the network, once.
+var neighbours = []string{"go1.25.14", "go1.27.4"}
 
-func TestPreviousGo(t *testing.T) {
-	t.Setenv("GOTOOLCHAIN", previous)
-	if out, err := exec.Command("go", "env", "GOVERSION").CombinedOutput(); err != nil {
-		t.Skipf("%s cannot be had here: %v\n%s", previous, err, out)
-	}
-	for _, app := range []string{"hello", "https"} {
-		img, _ := mustBuild(t, defaults(app))
-		if img.Info.Go != previous {
-			t.Errorf("%s built with %s", app, img.Info.Go)
-		}
+func TestNeighbouringGo(t *testing.T) {
+	for _, version := range neighbours {
+		t.Run(version, func(t *testing.T) {
+			t.Setenv("GOTOOLCHAIN", version)
+			if out, err := exec.Command("go", "env", "GOVERSION").CombinedOutput(); err != nil {
+				t.Skipf("%s cannot be had here: %v\n%s", version, err, out)
+			}
+			for _, app := range []string{"hello", "https"} {
+				img, _ := mustBuild(t, defaults(app))
+				if img.Info.Go != version {
+					t.Errorf("%s built with %s", app, img.Info.Go)
+				}
+			}
+		})
 	}
 }
 

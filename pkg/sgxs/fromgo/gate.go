@@ -26,7 +26,7 @@ var kernelOnly = map[string]func(fn string) bool{
 
 func readsTSC(fn string) bool {
 	name, _, _ := strings.Cut(fn, ".abi")
-	return name == "runtime.eosRDTSC" || name == "runtime.eosRDTSCP" || name == "runtime.eosReadTSC"
+	return name == "eosRDTSC" || name == "eosRDTSCP" || name == "internal/runtime/eoskernel.readTSC"
 }
 
 // scan walks through each function and returns what the program may not have.

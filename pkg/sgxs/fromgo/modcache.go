@@ -1,11 +1,16 @@
 package fromgo
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -16,72 +21,114 @@ import (
 // differ, which it does not check. Unlike replace directives, this leaves no
 // trace in the program and works in workspaces. A module that the user's cache
 // does not have is downloaded for this build only.
+//
+// Links are made for the modules that go.sum names, which are all that a build
+// may use: a module cache can have a hundred thousand files.
 
-// mirror makes a module cache at to, like the one at from.
-func mirror(from, to string) error {
-	if err := mirrorModules(from, to, "."); err != nil {
+// moduleVersion is a module as go.sum names it.
+type moduleVersion struct{ path, version string }
+
+// mirror makes a module cache at to, with these modules of the one at from.
+func mirror(from, to string, modules []moduleVersion) error {
+	if err := os.MkdirAll(to, 0o700); err != nil {
 		return err
 	}
-	return mirrorDownloads(filepath.Join(from, "cache", "download"), filepath.Join(to, "cache", "download"))
-}
-
-// mirrorModules links to the unpacked modules below rel.
-func mirrorModules(from, to, rel string) error {
-	entries, err := readDir(from, to, rel)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		name := filepath.Join(rel, e.Name())
-		switch {
-		case !e.IsDir() || name == "cache":
-		case strings.Contains(e.Name(), "@"):
-			err = os.Symlink(filepath.Join(from, name), filepath.Join(to, name))
-		default:
-			err = mirrorModules(from, to, name)
-		}
-		if err != nil {
+	for _, m := range modules {
+		if err := m.mirror(from, to); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// mirrorDownloads links to the files of the download cache, one by one, since
-// the go command adds to its directories.
-func mirrorDownloads(from, to string) error {
-	entries, err := readDir(from, to, ".")
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		src, dst := filepath.Join(from, e.Name()), filepath.Join(to, e.Name())
-		switch {
-		case e.IsDir():
-			err = mirrorDownloads(src, dst)
-		case filepath.Ext(src) == ".lock":
-		case e.Name() == "list" || e.Name() == "latest":
-			err = copyFile(src, dst) // the go command writes over these
-		default:
-			err = os.Symlink(src, dst)
+// mirror links to what there is of a module: its files in the download cache one
+// by one, since the go command adds to that directory, and the unpacked module,
+// unless it is marked as half unpacked.
+func (m moduleVersion) mirror(from, to string) error {
+	at := filepath.Join("cache", "download", escape(m.path), "@v")
+	partial := filepath.Join(at, escape(m.version)+".partial")
+	if _, err := os.Lstat(filepath.Join(from, partial)); errors.Is(err, fs.ErrNotExist) {
+		if err := link(from, to, escape(m.path)+"@"+escape(m.version)); err != nil {
+			return err
 		}
-		if err != nil {
+	}
+	for _, ext := range []string{".info", ".mod", ".zip", ".ziphash"} {
+		if err := link(from, to, filepath.Join(at, escape(m.version)+ext)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// readDir reads from/rel, nothing if it does not exist, and makes to/rel.
-func readDir(from, to, rel string) ([]fs.DirEntry, error) {
-	if err := os.MkdirAll(filepath.Join(to, rel), 0o700); err != nil {
-		return nil, err
+// link makes to/rel a link to from/rel if there is such a thing.
+func link(from, to, rel string) error {
+	if _, err := os.Lstat(filepath.Join(from, rel)); err != nil {
+		return nil // the go command will say what it lacks
 	}
-	entries, err := os.ReadDir(filepath.Join(from, rel))
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+	if err := os.MkdirAll(filepath.Dir(filepath.Join(to, rel)), 0o700); err != nil {
+		return err
 	}
-	return entries, err
+	return os.Symlink(filepath.Join(from, rel), filepath.Join(to, rel))
+}
+
+// escape writes a module's path or version as the module cache does, where two
+// names may not differ in case alone: "!x" is X.
+func escape(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		if 'A' <= r && r <= 'Z' {
+			b.WriteByte('!')
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return filepath.FromSlash(b.String())
+}
+
+// modules returns what the go.sum files of a build name: those beside each
+// go.mod, and go.work.sum.
+func (t *toolchain) modules(ctx context.Context, goMod, goWork string) ([]moduleVersion, error) {
+	var sums []string
+	if goMod != "" && goMod != os.DevNull {
+		sums = append(sums, filepath.Join(filepath.Dir(goMod), "go.sum"))
+	}
+	if goWork != "" && goWork != "off" {
+		out, err := t.run(ctx, "work", "edit", "-json", goWork)
+		if err != nil {
+			return nil, err
+		}
+		var work struct{ Use []struct{ DiskPath string } }
+		if err := json.Unmarshal(out, &work); err != nil {
+			return nil, fmt.Errorf("go work edit: not understood: %w", err)
+		}
+		sums = append(sums, goWork+".sum")
+		for _, u := range work.Use {
+			dir := filepath.FromSlash(u.DiskPath)
+			if !filepath.IsAbs(dir) {
+				dir = filepath.Join(filepath.Dir(goWork), dir)
+			}
+			sums = append(sums, filepath.Join(dir, "go.sum"))
+		}
+	}
+	seen := map[moduleVersion]bool{}
+	for _, path := range sums {
+		text, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if len(f) != 3 {
+				continue // the go command says what is wrong with it
+			}
+			m := moduleVersion{f[0], strings.TrimSuffix(f[1], "/go.mod")}
+			// What is no path below the module cache is no module.
+			if filepath.IsLocal(escape(m.path)) && filepath.Base(m.version) == m.version {
+				seen[m] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(seen)), nil
 }
 
 // replace changes files in a mirror. Their names are relative to it.

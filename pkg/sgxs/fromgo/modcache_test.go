@@ -2,6 +2,7 @@ package fromgo
 
 import (
 	"archive/zip"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -166,15 +167,19 @@ func prefixed(dir string, files []string) []string {
 
 // What the build sees of a module with assembly: all of it, one file changed.
 func TestMirror(t *testing.T) {
-	from := tree(t, "example.com/a@v1/x.s", "old", "example.com/a@v1/sub/y.txt", "y", "example.com/a@v1/sub/w.s", "old", "example.com/a/b@v1/z.go", "z", "other@v2/o.go", "o", "cache/download/d", "d", "cache/lock", "")
+	from := tree(t, "example.com/a@v1/x.s", "old", "example.com/a@v1/sub/y.txt", "y", "example.com/a@v1/sub/w.s", "old", "example.com/a/!big@v1/z.go", "z",
+		"cache/download/example.com/a/!big/@v/v1.mod", "m", "cache/download/example.com/a/!big/@v/list", "v1", "cache/lock", "",
+		"other@v2/o.go", "o", "half@v1/h.go", "h", "cache/download/half/@v/v1.partial", "", "cache/download/half/@v/v1.zip", "zip")
 	to := filepath.Join(t.TempDir(), "mod")
-	if err := mirror(from, to); err != nil {
+	modules := []moduleVersion{{"example.com/a", "v1"}, {"example.com/a/Big", "v1"}, {"half", "v1"}, {"none", "v9"}}
+	if err := mirror(from, to, modules); err != nil {
 		t.Fatal(err)
 	}
 	if err := replace(to, map[string][]byte{"example.com/a@v1/x.s": []byte("new"), "example.com/a@v1/sub/w.s": []byte("w")}); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"example.com/a@v1/x.s": "new", "example.com/a@v1/sub/y.txt": "y", "example.com/a/b@v1/z.go": "z", "example.com/a@v1/sub/w.s": "w", "other@v2/o.go": "o", "cache/download/d": "d"} {
+	for name, want := range map[string]string{"example.com/a@v1/x.s": "new", "example.com/a@v1/sub/y.txt": "y", "example.com/a/!big@v1/z.go": "z", "example.com/a@v1/sub/w.s": "w",
+		"cache/download/example.com/a/!big/@v/v1.mod": "m", "cache/download/half/@v/v1.zip": "zip"} {
 		if got, err := os.ReadFile(filepath.Join(to, name)); err != nil || string(got) != want {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
 		}
@@ -182,17 +187,33 @@ func TestMirror(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(from, "example.com/a@v1/x.s")); err != nil || string(got) != "old" {
 		t.Errorf("the original: %q, %v", got, err)
 	}
-	for name, link := range map[string]bool{"example.com/a@v1": false, "example.com/a/b@v1": true, "other@v2": true, "cache": false} {
+	for name, link := range map[string]bool{"example.com/a@v1": false, "example.com/a/!big@v1": true, "cache": false} {
 		fi, err := os.Lstat(filepath.Join(to, name))
 		if err != nil || fi.Mode()&fs.ModeSymlink != 0 != link {
 			t.Errorf("%s: %v, %v", name, fi, err)
 		}
 	}
-	if err := mirror(filepath.Join(from, "none"), filepath.Join(t.TempDir(), "mod")); err != nil {
+	// What is not the program's, what was not unpacked to the end, what the go
+	// command writes itself.
+	for _, name := range []string{"other@v2", "half@v1", "cache/lock", "cache/download/example.com/a/!big/@v/list"} {
+		if _, err := os.Lstat(filepath.Join(to, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := mirror(filepath.Join(from, "none"), filepath.Join(t.TempDir(), "mod"), modules); err != nil {
 		t.Errorf("without a module cache: %v", err)
 	}
 	if got := moduleDir("example.com/a@v1/b/c@d.s"); got != "example.com/a@v1" {
 		t.Errorf("module of a file: %q", got)
+	}
+}
+
+// A go.sum that names places outside the module cache gets no links to them.
+func TestModulesOfASum(t *testing.T) {
+	dir := tree(t, "go.mod", "module m\n", "go.sum", "example.com/A v1.0.0 h1:x=\nexample.com/A v1.0.0/go.mod h1:x=\n../../etc v1 h1:x=\n/etc v1 h1:x=\nx ../../v1 h1:x=\nshort\n")
+	got, err := (&toolchain{}).modules(t.Context(), filepath.Join(dir, "go.mod"), "")
+	if want := []moduleVersion{{"example.com/A", "v1.0.0"}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
 	}
 }
 

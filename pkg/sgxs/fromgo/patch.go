@@ -52,6 +52,9 @@ var goPatches = []patch{
 	{"runtime", "malloc.go", regexp.MustCompile(`(\n\tarenaBaseOffset\s*=\s*)0xffff800000000000(\*goarch\.IsAmd64)`), fmt.Sprintf("${1}%#x${2}", uint64(wall.Base)), 1},
 }
 
+// randomHeapPatch: the runtime would try random addresses for its heap, in vain.
+var randomHeapPatch = patch{"runtime", "malloc.go", regexp.MustCompile(`(\n\trandomizeHeapBase = )(goexperiment\.RandomizedHeapBase64 && )`), "${1}false && ${2}", 1}
+
 // scratchPatches make the buffer of the jitter entropy source, which only FIPS
 // mode uses, 4 KiB instead of 32 MiB.
 var scratchPatches = []patch{
@@ -85,6 +88,9 @@ var execPatch = patch{"internal/testenv", "exec.go",
 // patches returns the changes for these packages.
 func (t *toolchain) patches(pkgs []*goPackage, o *Options) []patch {
 	out := append([]patch(nil), goPatches...)
+	if t.minor >= 26 {
+		out = append(out, randomHeapPatch)
+	}
 	if t.minor >= 26 && find(pkgs, scratchPatches[0].pkg) != nil {
 		out = append(out, scratchPatches...)
 	}

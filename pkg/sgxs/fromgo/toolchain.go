@@ -26,11 +26,11 @@ type toolchain struct {
 	env      []string
 }
 
-// The Go releases that are supported: the minor version of go.mod and the one
-// before.
+// The Go releases that are supported: the minor version of go.mod, the one before
+// and the one after.
 const (
 	minMinor = 25
-	maxMinor = 26
+	maxMinor = 27
 )
 
 // GoError is a failure of the go command. Output is what it said.
@@ -56,15 +56,12 @@ var unset = []string{
 	"GOFIPS140", "GO_EXTLINK_ENABLED", "GOCOVERDIR", "GOROOT_FINAL", "PWD",
 }
 
-// pinned are their values. An empty GOFLAGS would let the user's "go env -w"
-// show through.
-func pinned(minor int) []string {
-	env := []string{"GOFLAGS=-trimpath -modcacherw", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0", "GO111MODULE=on", "GOFIPS140=off", "GO_EXTLINK_ENABLED=0"}
-	// The runtime would try random addresses for its heap, in vain.
-	if minor >= 26 {
-		return append(env, "GOEXPERIMENT=norandomizedheapbase64")
-	}
-	return append(env, "GOEXPERIMENT=none")
+// pinned are their values. An empty one would let the user's "go env -w" show
+// through: noarenas changes nothing, since no release has arenas by default,
+// so a program's runtime.Version is what it is natively.
+var pinned = []string{
+	"GOFLAGS=-trimpath -modcacherw", "GOEXPERIMENT=noarenas", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0", "GO111MODULE=on", "GOFIPS140=off",
+	"GO_EXTLINK_ENABLED=0",
 }
 
 // findToolchain asks the go command of PATH which tool chain is for the module
@@ -78,25 +75,29 @@ func findToolchain(ctx context.Context, dir, scratch string) (*toolchain, error)
 	// GOTOOLCHAIN is the user's here: it says whether a module that wants
 	// another Go gets it.
 	env := without(os.Environ(), others(unset, "GOTOOLCHAIN"))
-	out, err := run(ctx, dir, env, goTool, "env", "-json", "GOROOT", "GOVERSION", "GOMODCACHE")
+	out, err := run(ctx, dir, env, goTool, "env", "-json", "GOROOT", "GOVERSION", "GOMODCACHE", "GOMOD", "GOWORK")
 	if err != nil {
 		return nil, err
 	}
-	var vars struct{ GOROOT, GOVERSION, GOMODCACHE string }
+	var vars struct{ GOROOT, GOVERSION, GOMODCACHE, GOMOD, GOWORK string }
 	if err := json.Unmarshal(out, &vars); err != nil || vars.GOROOT == "" {
 		return nil, fmt.Errorf("go env: not understood: %q", out)
 	}
 	t.root, t.version, t.modCache = vars.GOROOT, vars.GOVERSION, vars.GOMODCACHE
 	if t.minor = minorOf(t.version); t.minor < minMinor || t.minor > maxMinor {
 		return nil, refuse(fmt.Sprintf("set GOTOOLCHAIN, for example to go1.%d.0", maxMinor),
-			"%s in %s is not supported: eos builds with Go 1.%d and 1.%d", t.version, t.root, minMinor, maxMinor)
+			"%s in %s is not supported: eos builds with Go 1.%d to 1.%d", t.version, t.root, minMinor, maxMinor)
 	}
 	if t.root, err = filepath.EvalSymlinks(t.root); err != nil {
 		return nil, err
 	}
 	t.env = append(without(os.Environ(), append(unset, "GOMODCACHE", "GOTMPDIR")),
-		append(pinned(t.minor), "GOROOT="+t.root, "GOTOOLCHAIN=local", "GOMODCACHE="+t.mirror, "GOTMPDIR="+scratch, "PWD="+dir)...)
-	return t, mirror(t.modCache, t.mirror)
+		append(pinned, "GOROOT="+t.root, "GOTOOLCHAIN=local", "GOMODCACHE="+t.mirror, "GOTMPDIR="+scratch, "PWD="+dir)...)
+	modules, err := t.modules(ctx, vars.GOMOD, vars.GOWORK)
+	if err != nil {
+		return nil, err
+	}
+	return t, mirror(t.modCache, t.mirror, modules)
 }
 
 // minorOf returns 26 for "go1.26.8", 0 for what it does not understand.
