@@ -4,10 +4,12 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/enclaveos/eos/pkg/ratls"
@@ -227,19 +229,42 @@ func nameOf(root *ratls.CA) string {
 
 // writeNew writes a file that must not be there yet.
 func writeNew(path string, b []byte, perm fs.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	if _, err := os.Lstat(path); err == nil {
+		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	}
+	next := path + ".new" // a crash leaves at most this one behind
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return err
 	}
+	defer os.Remove(next)
 	_, err = f.Write(b)
 	if err == nil {
 		err = f.Sync()
 	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
 	}
+	// A link, unlike a rename, never replaces what somebody else has put there.
+	if err := os.Link(next, path); err != nil {
+		if !errors.Is(err, syscall.EPERM) && !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+		if err := os.Rename(next, path); err != nil { // a file system without links
+			return err
+		}
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes what a directory says survive a power failure.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
 	if err != nil {
-		os.Remove(path)
+		return err
 	}
-	return err
+	return errors.Join(d.Sync(), d.Close())
 }

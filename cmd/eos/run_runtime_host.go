@@ -3,13 +3,13 @@ package main
 import (
 	"errors"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/enclaveos/eos/pkg/channel/wire"
 	"github.com/enclaveos/eos/pkg/runner/dispatch"
 	"github.com/enclaveos/eos/pkg/runner/kvback"
+	"github.com/enclaveos/eos/pkg/runtime/kvstore"
+	"github.com/enclaveos/eos/pkg/runtime/seal"
 )
 
 // runtimeGrace is how long a runtime has to finish requests and write its state.
@@ -39,7 +39,7 @@ func openRuntime(u *ui, path string, f *runtimeFlags, pf *platformFlags) (h *run
 	if err != nil {
 		return h, err
 	}
-	first, err := isFirst(dir)
+	first, err := isFirst(dir, h.store)
 	if err != nil {
 		return h, err
 	}
@@ -59,18 +59,28 @@ func openRuntime(u *ui, path string, f *runtimeFlags, pf *platformFlags) (h *run
 	return h, nil
 }
 
-// isFirst reports whether no enclave has ever used a state directory: nothing is
-// sealed. It asks for more than the enclave does, so that a directory of which a part
-// is missing gets no new token.
-func isFirst(dir string) (bool, error) {
+// isFirst reports whether the enclave will make a new state: there is no configuration
+// and no record, and the sealed root, if a first start has been cut off behind it, has no
+// commit. A directory of which a part is missing gets no new token.
+func isFirst(dir string, store *kvback.Store) (bool, error) {
 	if dir == "" {
 		return true, nil
 	}
-	names, err := os.ReadDir(filepath.Join(dir, "sealed"))
+	if _, err := kvback.ReadSealed(dir, seal.File); !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if empty, err := store.Empty(); !empty || err != nil {
+		return false, err
+	}
+	b, err := kvback.ReadSealed(dir, kvstore.RootFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}
-	return len(names) == 0, err
+	if err != nil {
+		return false, err
+	}
+	root, err := kvstore.ParseRoot(b)
+	return err == nil && root.Commit == 0, nil // what is wrong with it the enclave tells
 }
 
 func (h *runtimeHost) close() error {

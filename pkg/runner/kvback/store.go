@@ -175,6 +175,16 @@ func (s *Store) get(dst []byte, table string, key []byte) ([]byte, error) {
 	return dst, closer.Close()
 }
 
+// Empty reports whether there are no records.
+func (s *Store) Empty() (bool, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{})
+	if err != nil {
+		return false, err
+	}
+	any := it.First()
+	return !any, errors.Join(it.Error(), it.Close())
+}
+
 // apply carries out a batch, all of it or nothing.
 func (s *Store) apply(table string, ops []kvwire.Op) error {
 	b := s.db.NewBatch()

@@ -99,7 +99,12 @@ func (s *safeBuffer) String() string {
 
 const enclaveName = "runtime"
 
+// options are those of a runtime on d, which gets what a first start seals.
 func options(p *ratlstest.Platform, d *disk, c *start.Config, log io.Writer, modules ...module.Module) Options {
+	if d.sections == nil && d.broken == nil {
+		// What is wrong with c, New says as well.
+		_ = d.Update(context.Background(), func(s map[string][]byte) error { return newIdentity(c, s) })
+	}
 	return Options{
 		Config: c, Modules: modules, Sealed: d, Quoter: p.Enclave(enclaveName),
 		Collateral: func(context.Context) ([]byte, error) { return []byte(`{"collateral":true}`), nil },
@@ -494,6 +499,14 @@ func TestRestart(t *testing.T) {
 	serve(t, without, config)
 	if _, err := New(t.Context(), options(newPlatform(t), without, testConfig(), io.Discard)); err == nil || !strings.Contains(err.Error(), "without an operator") {
 		t.Errorf("an operator later: %v", err)
+	}
+	// A first start that was cut off waits for an operator.
+	half := &disk{sections: map[string][]byte{}}
+	if _, err := New(t.Context(), options(newPlatform(t), half, config, io.Discard)); err == nil || !strings.Contains(err.Error(), "--operator-token") || len(half.Sections()) > 0 {
+		t.Errorf("nobody is sealed as the operator: %v", err)
+	}
+	if r, err := New(t.Context(), options(newPlatform(t), half, testConfig(), io.Discard)); err != nil || r.operator == nil || half.Sections()[sectionOperator] == nil {
+		t.Errorf("a first start that goes on: %v", err)
 	}
 	for section, bad := range map[string]string{sectionCAKey: "", sectionCACert: "x", sectionOperator: "short", sectionServers: "x"} {
 		torn := &disk{sections: maps.Clone(d.sections)}

@@ -35,36 +35,52 @@ type Sealed interface {
 // caName is the name of a CA that the enclave makes for itself.
 const caName = "Enclave OS self-made CA"
 
-// identify takes CA and operator: from the host at the first start, else as they have
-// been sealed. The host may say the same things again, but nothing else.
-func (r *Runtime) identify(ctx context.Context) error {
-	operator, err := start.ParseOperator(r.config.Operator)
+// told is what the host says of CA and operator; nil: nothing.
+func told(config *start.Config) (ca *ratls.CA, operator []byte, err error) {
+	if operator, err = start.ParseOperator(config.Operator); err != nil || config.CA == nil {
+		return nil, operator, err
+	}
+	if ca, err = ratls.ParseCA([]byte(config.CA.Chain), []byte(config.CA.Key)); err != nil {
+		return nil, nil, err
+	}
+	return ca, operator, checkDates(ca, time.Now())
+}
+
+// newIdentity takes CA and operator from the host, at the first start.
+func newIdentity(config *start.Config, sections map[string][]byte) error {
+	ca, operator, err := told(config)
 	if err != nil {
 		return err
 	}
-	var given *ratls.CA
-	if c := r.config.CA; c != nil {
-		if given, err = ratls.ParseCA([]byte(c.Chain), []byte(c.Key)); err != nil {
-			return err
-		}
-		if err := checkDates(given, time.Now()); err != nil {
+	if ca == nil {
+		if ca, err = ratls.NewSelfMade(caName, time.Now()); err != nil {
 			return err
 		}
 	}
+	if operator != nil {
+		sections[sectionOperator] = operator
+	}
+	return putCA(sections, ca)
+}
+
+// identify takes CA and operator as they have been sealed. The host may say the same
+// things again, but nothing else.
+func (r *Runtime) identify(ctx context.Context) error {
+	given, operator, err := told(r.config)
+	if err != nil {
+		return err
+	}
 	s := r.sealed.Sections()
-	if s[sectionCACert] == nil { // the first start, or the first that came this far
-		if given == nil {
-			if given, err = ratls.NewSelfMade(caName, time.Now()); err != nil {
-				return err
-			}
+	if s[sectionCACert] == nil {
+		// Runtimes before this one sealed them in a second step, which a crash could
+		// cut off. Who says nothing now shall not be locked out for ever.
+		if operator == nil {
+			return errors.New("the first start of this state was cut off before an operator was sealed: give --operator-token FILE, or begin anew with another --state: nothing is lost")
 		}
-		r.ca, r.operator = given, operator
-		return r.sealed.Update(ctx, func(s map[string][]byte) error {
-			if operator != nil {
-				s[sectionOperator] = operator
-			}
-			return putCA(s, given)
-		})
+		if err := r.sealed.Update(ctx, func(s map[string][]byte) error { return newIdentity(r.config, s) }); err != nil {
+			return err
+		}
+		s = r.sealed.Sections()
 	}
 	if r.ca, err = ratls.ParseCA(s[sectionCACert], s[sectionCAKey]); err != nil {
 		return fmt.Errorf("sealed configuration: %w", err)

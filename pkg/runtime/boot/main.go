@@ -57,7 +57,9 @@ func run(log *slog.Logger, args []string, modules []module.Module) error {
 	}
 	defer host.Close()
 	q := quoting.New(host)
-	state, err := seal.Open(ctx, kvstore.Remote(host))
+	state, err := seal.Open(ctx, kvstore.Remote(host), func(sections map[string][]byte) error {
+		return newIdentity(config, sections)
+	})
 	if err != nil {
 		return err
 	}

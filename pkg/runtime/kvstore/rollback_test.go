@@ -61,15 +61,15 @@ func TestRollbackRefused(t *testing.T) {
 	noRoot := h[3].Clone()
 	clear(noRoot.files)
 	badRoot := h[3].Clone()
-	root := bytes.Clone(badRoot.files[rootFile])
+	root := bytes.Clone(badRoot.files[RootFile])
 	root[len(root)-1] ^= 1
-	badRoot.files[rootFile] = root
+	badRoot.files[RootFile] = root
 	higherRoot := h[3].Clone()
-	root = bytes.Clone(higherRoot.files[rootFile])
+	root = bytes.Clone(higherRoot.files[RootFile])
 	root[24] ^= 1
-	higherRoot.files[rootFile] = root
+	higherRoot.files[RootFile] = root
 	shortRoot := h[3].Clone()
-	shortRoot.files[rootFile] = root[:len(root)-1]
+	shortRoot.files[RootFile] = root[:len(root)-1]
 	for name, c := range map[string]struct {
 		b    *Memory
 		want string

@@ -36,7 +36,7 @@ var (
 	// nobody knows whether it has happened until the store is opened again.
 	ErrFailed = errors.New("kvstore: an earlier write failed, and the store has to be opened again")
 	// ErrNotEmpty is Create's answer to a backend that has records.
-	ErrNotEmpty = errors.New("kvstore: the host's store has records already")
+	ErrNotEmpty = errors.New("kvstore: the host's store has, or had, records of another store")
 )
 
 // IntegrityError says what the host gave is not what we have put there. While a store
@@ -125,8 +125,8 @@ type Store struct {
 	rootSeq atomic.Uint64 // commit that it has
 }
 
-// rootFile is the name of the sealed root.
-const rootFile = "root"
+// RootFile is the name of the sealed root.
+const RootFile = "root"
 
 // rootMagic begins the sealed root; its last byte is the version.
 const rootMagic = "EOSROOT\x01"
@@ -178,7 +178,7 @@ func (s *Store) saveRoot(ctx context.Context) error {
 
 func (s *Store) putRoot(ctx context.Context, seq uint64, chain digest) error {
 	header := s.rootHeader(seq)
-	if err := s.backend.PutFile(ctx, rootFile, s.box.seal(header, chain[:], header)); err != nil {
+	if err := s.backend.PutFile(ctx, RootFile, s.box.seal(header, chain[:], header)); err != nil {
 		return fmt.Errorf("kvstore: writing the sealed root: %w", err)
 	}
 	s.rootSeq.Store(seq)
@@ -187,7 +187,7 @@ func (s *Store) putRoot(ctx context.Context, seq uint64, chain digest) error {
 
 // loadRoot reads the sealed root.
 func (s *Store) loadRoot(ctx context.Context) (seq uint64, chain digest, err error) {
-	b, err := s.backend.GetFile(ctx, rootFile)
+	b, err := s.backend.GetFile(ctx, RootFile)
 	if errors.Is(err, ErrAbsent) {
 		return 0, chain, &RollbackError{"its sealed root is missing"}
 	}
@@ -228,7 +228,8 @@ func newStore(b Backend, master [KeySize]byte, o Options) *Store {
 }
 
 // Create makes an empty store under a new master key: once, before the key is kept.
-// The error is ErrNotEmpty if the backend has records, which no key of ours opens then.
+// The error is ErrNotEmpty if the backend has records, which no key of ours opens then,
+// or the sealed root of a store that had some.
 func Create(ctx context.Context, b Backend, master [KeySize]byte) error {
 	found, err := b.Scan(ctx, nil, nil, 1)
 	if err != nil {
@@ -236,6 +237,15 @@ func Create(ctx context.Context, b Backend, master [KeySize]byte) error {
 	}
 	if len(found) > 0 {
 		return ErrNotEmpty
+	}
+	switch old, err := b.GetFile(ctx, RootFile); {
+	case errors.Is(err, ErrAbsent):
+	case err != nil:
+		return err
+	default: // a Create that was cut off has left one without commits
+		if r, err := ParseRoot(old); err != nil || r.Commit > 0 {
+			return ErrNotEmpty
+		}
 	}
 	s := newStore(b, master, Options{})
 	return s.putRoot(ctx, 0, digest{})

@@ -21,7 +21,7 @@ var testMaster = [KeySize]byte{1, 2, 3, 31: 4}
 // test is not closed again.
 func open(t testing.TB, b Backend, o Options) *Store {
 	t.Helper()
-	if _, err := b.GetFile(t.Context(), rootFile); errors.Is(err, ErrAbsent) {
+	if _, err := b.GetFile(t.Context(), RootFile); errors.Is(err, ErrAbsent) {
 		if err := Create(t.Context(), b, testMaster); err != nil {
 			t.Fatal(err)
 		}

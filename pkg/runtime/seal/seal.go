@@ -64,19 +64,20 @@ const Table = "eos:state"
 
 var generationKey = []byte("configuration's generation")
 
-// Open opens the state, or makes it if there is none. An error is an *OpenError unless it
-// is the host's failure or that of ctx.
-func Open(ctx context.Context, b kvstore.Backend) (*State, error) {
-	return OpenWith(ctx, b, processor{}, kvstore.Options{})
+// Open opens the state, or makes it if there is none, with the sections that first sets:
+// there is never a state without them. first may be nil. An error is an *OpenError unless
+// it is the host's failure, that of ctx, or that of first.
+func Open(ctx context.Context, b kvstore.Backend, first func(sections map[string][]byte) error) (*State, error) {
+	return OpenWith(ctx, b, processor{}, kvstore.Options{}, first)
 }
 
 // OpenWith is Open with another processor, for tests, and options for the store.
-func OpenWith(ctx context.Context, b kvstore.Backend, sealer Sealer, o kvstore.Options) (*State, error) {
+func OpenWith(ctx context.Context, b kvstore.Backend, sealer Sealer, o kvstore.Options, first func(sections map[string][]byte) error) (*State, error) {
 	s := &State{backend: b, sealer: sealer}
 	err := s.load(ctx)
 	if errors.Is(err, kvstore.ErrAbsent) {
 		s.First = true
-		err = s.make(ctx)
+		err = s.make(ctx, first)
 	}
 	if err != nil {
 		return nil, err
@@ -114,10 +115,15 @@ func (s *State) load(ctx context.Context) error {
 	return nil
 }
 
-// make makes a new state. The store is made first: a crash in between leaves an empty
+// make makes a new state. The store is made before: a crash in between leaves an empty
 // store and no configuration, which is a first start again.
-func (s *State) make(ctx context.Context) error {
+func (s *State) make(ctx context.Context, first func(sections map[string][]byte) error) error {
 	s.config = &config{generation: 1, sections: map[string][]byte{}}
+	if first != nil {
+		if err := first(s.config.sections); err != nil {
+			return err
+		}
+	}
 	rand.Read(s.config.master[:]) // never fails
 	if err := kvstore.Create(ctx, s.backend, s.storeKey()); err != nil {
 		return hinted(err)

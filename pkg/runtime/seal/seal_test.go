@@ -48,7 +48,7 @@ var here = machine{image: sgx.Measurement{1}, signer: sgx.Measurement{2}, id: 3}
 
 func open(t *testing.T, b kvstore.Backend, m Sealer) *State {
 	t.Helper()
-	s, err := OpenWith(t.Context(), b, m, kvstore.Options{})
+	s, err := OpenWith(t.Context(), b, m, kvstore.Options{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +82,13 @@ func TestState(t *testing.T) {
 		t.Fatal(err)
 	}
 	refusal := errors.New("no")
+	empty := kvstore.NewMemory()
+	if _, err := OpenWith(t.Context(), empty, here, kvstore.Options{}, func(map[string][]byte) error { return refusal }); err != refusal {
+		t.Error(err)
+	}
+	if _, err := empty.GetFile(t.Context(), File); !errors.Is(err, kvstore.ErrAbsent) {
+		t.Errorf("a state is made without its sections: %v", err)
+	}
 	if err := s.Update(t.Context(), func(sections map[string][]byte) error {
 		sections["half"] = nil
 		return refusal
@@ -171,7 +178,7 @@ func TestRefused(t *testing.T) {
 			b = without(t, b, File)
 		}
 		before := contents(t, b)
-		s, err := OpenWith(t.Context(), b, c.machine, kvstore.Options{})
+		s, err := OpenWith(t.Context(), b, c.machine, kvstore.Options{}, nil)
 		var open *OpenError
 		if s != nil || !errors.As(err, &open) || open.Hint == "" || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
@@ -180,6 +187,15 @@ func TestRefused(t *testing.T) {
 		if name != "older" && !slices.Equal(before, contents(t, b)) {
 			t.Errorf("%s: the refusal has changed what is with the host", name)
 		}
+	}
+	// A sealed root is left, and says that there was more.
+	b := without(t, original.Clone(), File)
+	if err := b.DeleteRange(t.Context(), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	var open *OpenError
+	if _, err := OpenWith(t.Context(), b, here, kvstore.Options{}, nil); !errors.As(err, &open) || !strings.Contains(err.Error(), "missing") {
+		t.Errorf("the root alone: %v", err)
 	}
 }
 
@@ -267,7 +283,11 @@ func TestCrashes(t *testing.T) {
 		for n := 1; !ended; n++ {
 			b := kvstore.NewMemory()
 			acknowledged := false
-			s, err := OpenWith(t.Context(), &dying{b, n, does}, here, kvstore.Options{})
+			first := func(sections map[string][]byte) error {
+				sections["operator"] = []byte("hash")
+				return nil
+			}
+			s, err := OpenWith(t.Context(), &dying{b, n, does}, here, kvstore.Options{}, first)
 			if err == nil {
 				err = s.Update(t.Context(), func(sections map[string][]byte) error {
 					sections["a"] = []byte("1")
@@ -278,6 +298,10 @@ func TestCrashes(t *testing.T) {
 				ended = acknowledged && closing == nil
 			}
 			s = open(t, b, here)
+			// Either it is a first start again, or what the first one had to say is there.
+			if _, ok := s.Sections()["operator"]; ok == s.First {
+				t.Errorf("write %d, done %v: first %v, with an operator %v", n, does, s.First, ok)
+			}
 			if _, ok := s.Sections()["a"]; acknowledged && !ok {
 				t.Errorf("write %d, done %v: an update is lost", n, does)
 			}
@@ -349,7 +373,7 @@ func FuzzParseConfig(f *testing.F) {
 
 // TestOutside: without an enclave there is no state.
 func TestOutside(t *testing.T) {
-	if s, err := Open(t.Context(), kvstore.NewMemory()); s != nil || !errors.Is(err, enclave.ErrNotEnclave) {
+	if s, err := Open(t.Context(), kvstore.NewMemory(), nil); s != nil || !errors.Is(err, enclave.ErrNotEnclave) {
 		t.Errorf("%v, %v", s, err)
 	}
 }
