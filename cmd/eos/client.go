@@ -127,15 +127,24 @@ type answer struct {
 // ask makes a request. A body makes it a POST of JSON. The error is for no answer
 // at all.
 func (c *enclaveClient) ask(ctx context.Context, path string, body []byte) (*answer, error) {
+	return c.send(ctx, path, body, nil)
+}
+
+// send is ask, of which a progress counts the body.
+func (c *enclaveClient) send(ctx context.Context, path string, body []byte, p *progress) (*answer, error) {
 	method, content := http.MethodGet, io.Reader(nil)
 	if body != nil {
 		method, content = http.MethodPost, bytes.NewReader(body)
+	}
+	if p != nil {
+		content = io.TeeReader(content, p)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
 	if err != nil {
 		return nil, err
 	}
 	if body != nil {
+		req.ContentLength = int64(len(body))
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if c.token != "" {
@@ -186,6 +195,8 @@ func (a *answer) fault() error {
 		return err
 	case http.StatusNotFound:
 		return withHint(err, "eos status shows what is there")
+	case http.StatusConflict:
+		return withHint(err, "eos app list shows what is there, eos app unload takes an app out")
 	}
 	return err
 }

@@ -57,7 +57,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 // verbs lists the commands in the order in which help shows them.
 var verbs = []func(*ui) *cobra.Command{
 	buildCmd, appendCmd, signCmd, runCmd, testCmd,
-	verifyCmd, callCmd, statusCmd,
+	verifyCmd, callCmd, statusCmd, appCmd,
 	inspectCmd, diffCmd, stateCmd, keygenCmd, caCmd, doctorCmd,
 	toolCmd, completionCmd, versionCmd,
 }

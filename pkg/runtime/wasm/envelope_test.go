@@ -39,7 +39,8 @@ func TestOrders(t *testing.T) {
 		want        string
 	}{
 		{"", loadBody("x", fortyTwo, ""), 401, "operator's token"},
-		{readerToken, loadBody("x", fortyTwo, ""), 401, "operator's token"},
+		{readerToken, loadBody("x", fortyTwo, ""), 403, "needs the role manager"},
+		{"nobody's", loadBody("x", fortyTwo, ""), 401, "operator's token"},
 		{managerToken, loadBody("adder", fortyTwo, ""), 409, "there is an app adder already"},
 		{managerToken, loadBody("answer", fortyTwo, ""), 409, "there is an app answer already"},
 		{managerToken, loadBody("x", fortyTwo, `,"hostname":"answer.example"`), 409, "the host name answer.example is app answer's"},
@@ -52,6 +53,7 @@ func TestOrders(t *testing.T) {
 		{managerToken, loadBody("x", fortyTwo, `,"interfaces":["disk"]`), 400, "unknown interface"},
 		{managerToken, loadBody("x", fortyTwo, `,"limits":{"fuel":0}`), 400, "fuel"},
 		{managerToken, loadBody("x", fortyTwo, `,"permissions":{"default_policy":"role","default_roles":["none"]}`), 400, "none"},
+		{managerToken, loadBody("x", fortyTwo, `,"permissions":{"functions":{"g":{"policy":"operator"}}}`), 400, `policy for the function \"g\"`},
 		{managerToken, loadBody("x", fortyTwo, `,"name":"y"`), 400, `"name" comes twice`},
 		{managerToken, loadBody("x", fortyTwo, `,"Hostname":"h.example"`), 400, `unknown member \"Hostname\"`},
 		{managerToken, loadBody("x", fortyTwo, `,"env":{"A":"1","A":"2"}`), 400, `"A" comes twice`},

@@ -154,6 +154,12 @@ func (m *Module) load(ctx context.Context, desc manifest.App, code []byte) (*App
 	if err != nil {
 		return nil, faultf(FaultArgument, "%v", err)
 	}
+	// A typing error must not leave out a restriction.
+	for _, p := range desc.Permissions.Functions {
+		if _, ok := a.functions[p.Name]; !ok && !a.command {
+			return nil, errors.Join(faultf(FaultArgument, "there is a policy for the function %q, which the app %s does not have", p.Name, desc.Name), a.Close(ctx))
+		}
+	}
 	if m.host.Tables != nil {
 		if err := m.persist(ctx, desc, code); err != nil {
 			return nil, errors.Join(err, a.Close(ctx))
