@@ -73,19 +73,22 @@ func (p *PageReader) advance() {
 // Next returns the next page. It and its slices are valid until the next call
 // of Next. At the end of the stream it returns io.EOF; an error is final.
 func (p *PageReader) Next() (*Page, error) {
-	if _, err := p.Header(); err != nil {
-		return nil, err
+	if !p.started || !p.more {
+		if _, err := p.Header(); err != nil {
+			return nil, err
+		}
+		if !p.more {
+			return nil, p.err
+		}
 	}
-	if !p.more {
-		return nil, p.err
-	}
+	// Field by field: an image has tens of thousands of pages that have nothing but
+	// an EADD.
+	p.page.Offset, p.page.Flags = p.next.Offset, p.next.Flags
+	p.page.Record, p.page.Pos = p.r.Number(), p.r.Pos()
 	if p.page.Present != 0 {
 		clear(p.buf[:])
-	}
-	p.page = Page{
-		Offset: p.next.Offset, Flags: p.next.Flags, Data: p.buf[:],
-		Order: p.page.Order[:0], Chunks: p.page.Chunks[:0],
-		Record: p.r.Number(), Pos: p.r.Pos(),
+		p.page.Present, p.page.Measured = 0, 0
+		p.page.Order, p.page.Chunks = p.page.Order[:0], p.page.Chunks[:0]
 	}
 	for {
 		if p.advance(); !p.more {

@@ -52,7 +52,6 @@ func (m *elrange) write(off uintptr, data []byte) error {
 		if err := protect(m.base+lo, min(window, m.size-lo), protR|protW); err != nil {
 			return err
 		}
-		preferHuge(m.base+lo, window)
 		m.open[off/window] = true
 	}
 	copy(m.bytes(off, pageSize), data)

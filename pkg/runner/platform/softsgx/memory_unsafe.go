@@ -64,10 +64,6 @@ func protect(a, n uintptr, prot int) error {
 // discard makes memory zero again and gives it back to the system.
 func discard(a, n uintptr) { syscall.Syscall(syscall.SYS_MADVISE, a, n, syscall.MADV_DONTNEED) }
 
-// preferHuge asks for huge pages: one page fault instead of 512. The system may have
-// none.
-func preferHuge(a, n uintptr) { syscall.Syscall(syscall.SYS_MADVISE, a, n, syscall.MADV_HUGEPAGE) }
-
 // memory returns n bytes at address a, which are not the Go runtime's.
 func memory(a, n uintptr) []byte { return unsafe.Slice((*byte)(pointer(a)), n) }
 

@@ -23,9 +23,9 @@ type measurement struct {
 	hashed chan struct{} // closed when sha has all that blocks had before
 }
 
-// gathered is how much is hashed at once: enough that starting a goroutine for it
-// does not matter, and not more than the caches hold.
-const gathered = 64 << 10
+// gathered is how much is hashed at once: enough for the time that a goroutine takes
+// to start not to matter.
+const gathered = 512 << 10
 
 func (m *measurement) ecreate(ssaFrameSize uint32, size uint64) {
 	m.sha = sha256.New()
