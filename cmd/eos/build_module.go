@@ -101,6 +101,9 @@ func buildWASM(cmd *cobra.Command, u *ui, paths []string, out string, o fromgo.O
 	if err := m.Check(); err != nil {
 		return manifestError(w.manifest, err)
 	}
+	if err := checkHostnames(w.manifest, m.Manifest); err != nil {
+		return err
+	}
 	o.Unsized, o.Payload = true, true
 	b, err := makeWASMImage(u, out, g.elf, o, p)
 	if err != nil {
@@ -111,6 +114,20 @@ func buildWASM(cmd *cobra.Command, u *ui, paths []string, out string, o fromgo.O
 		return u.json(b)
 	}
 	return printWASMBuilt(u, b)
+}
+
+// checkHostnames refuses a host name with which no enclave would start. What eos run
+// --host adds the enclave itself compares.
+func checkHostnames(path string, m *manifest.Manifest) error {
+	for i := range m.Apps {
+		for _, h := range m.Apps[i].Hostnames {
+			if h == "localhost" {
+				return manifestError(path, withHint(fmt.Errorf("app %s: the host name localhost is the enclave's own", m.Apps[i].Name),
+					"give it another name, such as %s.localhost", m.Apps[i].Name))
+			}
+		}
+	}
+	return nil
 }
 
 // appFile is where the module of an app is.

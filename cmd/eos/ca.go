@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -82,7 +83,7 @@ func (m *madeCA) facts(what string) []string {
 	}
 }
 
-func loadCA(cert, key string) (*ratls.CA, error) {
+func loadCA(u *ui, cert, key string) (*ratls.CA, error) {
 	c, err := readLimited(cert, 1<<20)
 	if err != nil {
 		return nil, err
@@ -95,7 +96,15 @@ func loadCA(cert, key string) (*ratls.CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s, %s: %w", cert, key, err)
 	}
+	warnExposed(u, "key", key)
 	return ca, nil
+}
+
+// warnExposed warns of a secret in a file that others may read.
+func warnExposed(u *ui, what, path string) {
+	if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o044 != 0 && runtime.GOOS != "windows" {
+		u.warn("%s %s: others may read it (mode %#o): chmod 600 %s", what, path, st.Mode().Perm(), path)
+	}
 }
 
 // certificatePEM turns one certificate in DER into PEM, and leaves all else as it is.
@@ -193,7 +202,7 @@ one ends, when its key may be known to others, or for another enclave. Clients k
 the root and notice nothing. "eos ca rotate" gives it to an enclave that runs.`,
 		Args: positional(2, "DIR", "OUT"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			root, err := loadCA(filepath.Join(args[0], "root.pem"), filepath.Join(args[0], "root.key"))
+			root, err := loadCA(u, filepath.Join(args[0], "root.pem"), filepath.Join(args[0], "root.key"))
 			if err != nil {
 				return err
 			}

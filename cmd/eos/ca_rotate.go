@@ -41,7 +41,7 @@ certificates of the new CA, and its hash in the attested configuration.`,
 			if err != nil || base.Scheme != "https" || base.Host == "" || strings.Trim(base.Path, "/") != "" {
 				return usagef("%q is not https://HOST:PORT", args[0])
 			}
-			ca, err := loadCA(caCert, caKey)
+			ca, err := loadCA(u, caCert, caKey)
 			if err != nil {
 				return err
 			}

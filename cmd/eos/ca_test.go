@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -59,11 +60,29 @@ func TestLoadCA(t *testing.T) {
 		if err := os.WriteFile(key, c.key, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if ca, err := loadCA(cert, key); (err == nil) != c.ok || (ca != nil) != c.ok {
+		var said strings.Builder
+		u := &ui{stderr: &said}
+		if ca, err := loadCA(u, cert, key); (err == nil) != c.ok || (ca != nil) != c.ok {
 			t.Errorf("%s: %v", what, err)
 		}
+		if said.Len() > 0 {
+			t.Errorf("%s: %s", what, &said)
+		}
+		if err := os.Chmod(key, 0o640); err != nil {
+			t.Fatal(err)
+		}
+		want := ""
+		if c.ok {
+			want = "eos: warning: key " + key + ": others may read it (mode 0640): chmod 600 " + key + "\n"
+		}
+		if _, err := loadCA(u, cert, key); (err == nil) != c.ok || said.String() != want {
+			t.Errorf("%s, for others to read: %v, %q", what, err, &said)
+		}
+		if err := os.Remove(key); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := loadCA(filepath.Join(dir, "none"), key); !os.IsNotExist(err) {
+	if _, err := loadCA(&ui{}, filepath.Join(dir, "none"), key); !os.IsNotExist(err) {
 		t.Errorf("no file: %v", err)
 	}
 }

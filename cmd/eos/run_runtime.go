@@ -102,7 +102,7 @@ func (f *runtimeFlags) config(u *ui, state string, first bool) (string, error) {
 	if c.QuoteRate == ratls.DefaultQuotesPerSecond {
 		c.QuoteRate = 0 // as images know it that are older than the flag
 	}
-	if c.CA, err = f.readCA(); err != nil {
+	if c.CA, err = f.readCA(u); err != nil {
 		return "", err
 	}
 	if c.Operator, err = f.operatorHash(u, state, first); err != nil {
@@ -112,14 +112,14 @@ func (f *runtimeFlags) config(u *ui, state string, first bool) (string, error) {
 	return string(b), err
 }
 
-func (f *runtimeFlags) readCA() (*start.CA, error) {
+func (f *runtimeFlags) readCA(u *ui) (*start.CA, error) {
 	if (f.caCert == "") != (f.caKey == "") {
 		return nil, usagef("--ca-cert and --ca-key go together")
 	}
 	if f.caCert == "" {
 		return nil, nil
 	}
-	ca, err := loadCA(f.caCert, f.caKey) // so that what is wrong is said here
+	ca, err := loadCA(u, f.caCert, f.caKey) // so that what is wrong is said here
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +149,7 @@ func (f *runtimeFlags) operatorHash(u *ui, state string, first bool) (string, er
 	token, err := readToken(path)
 	switch {
 	case err == nil:
+		warnExposed(u, "token", path)
 	case !errors.Is(err, fs.ErrNotExist):
 		return "", err
 	case !first && f.operator == "":

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/enclaveos/eos/pkg/runner/platform"
 	"github.com/enclaveos/eos/pkg/sgx"
@@ -48,7 +49,11 @@ type LoadError struct {
 	Err  error
 }
 
-func (e *LoadError) Error() string { return e.Step + ": " + e.Err.Error() }
+// Error names the instruction once: a platform may say it as well.
+func (e *LoadError) Error() string {
+	instr, _, _ := strings.Cut(e.Step, " ")
+	return e.Step + ": " + strings.TrimPrefix(e.Err.Error(), instr+": ")
+}
 
 // Unwrap returns Err.
 func (e *LoadError) Unwrap() error { return e.Err }

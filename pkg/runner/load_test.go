@@ -214,6 +214,18 @@ func TestLoadSign(t *testing.T) {
 	}
 }
 
+// TestLoadErrorOnce: an instruction is named once, whoever names it.
+func TestLoadErrorOnce(t *testing.T) {
+	for _, e := range []*LoadError{{"EINIT", errors.New("EINIT: refused")}, {"EINIT", errors.New("refused")}} {
+		if e.Error() != "EINIT: refused" {
+			t.Error(e)
+		}
+	}
+	if e := (&LoadError{"EADD of page 0x1000 (R--)", errors.New("EADD: #GP: refused")}); e.Error() != "EADD of page 0x1000 (R--): #GP: refused" {
+		t.Error(e)
+	}
+}
+
 func TestLoadErrors(t *testing.T) {
 	b := image(t)
 	for _, tt := range []struct {
