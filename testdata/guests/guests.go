@@ -31,7 +31,11 @@ var recipes = map[string]recipe{
 	"notes":                goReactor("examples/notes"),
 	"store-c":              {"testdata/guests/src", clang("store.c", "-mexec-model=reactor"), nil},
 	"simd-c":               {"testdata/guests/src", clang("simd.c", "-mexec-model=reactor", "-msimd128", "-mbulk-memory"), nil},
+	"all-c":                {"testdata/guests/src", clang("all.c", "-mexec-model=reactor"), nil},
+	"all-go":               goReactor("testdata/guests/src/all-go"),
+	"all-assemblyscript":   {"testdata/guests/src", asc("all.ts"), nil},
 	"cgi-c":                {"testdata/guests/src", clang("cgi.c"), nil},
+	"wasi-c":               {"testdata/guests/src", clang("wasi.c"), nil},
 	"cgi-rust":             {"testdata/guests/src", rustc("cgi.rs", "bin"), nil},
 }
 
