@@ -2,7 +2,7 @@ package enclave
 
 // Stats is what the kernel has given to the program, of what the image provides.
 type Stats struct {
-	Heap, HeapMax       uint64 // bytes of memory, now and at most
+	Heap, HeapMax       uint64 // bytes of the heap, now and at most
 	Threads, ThreadsMax int    // threads, now and at most
 }
 

@@ -206,7 +206,7 @@ func TestStats(t *testing.T) {
 	}
 	e.request(0, wire.Stats, b)
 	e.serve()
-	if s, at := e.s.Stats(); at.IsZero() || s != (Stats{1, 2, 3, 4, 5, 6}) {
+	if s, at := e.s.Stats(); at.IsZero() || s != (Stats{1, 2, 3, 4, 5, 6, true}) {
 		t.Errorf("stats %+v at %v", s, at)
 	}
 	// Asked for, by two at once.

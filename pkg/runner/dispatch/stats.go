@@ -14,18 +14,21 @@ type Stats struct {
 	ThreadsHigh uint64 // most threads at one time
 	Threads     uint64 // threads that the program can have
 	HeapSize    uint64 // bytes of heap that the image has
+	NoThread    bool   // a thread was wanted for which there was no TCS
 }
 
-// parseStats takes more words than it knows: they are a newer kernel's.
+// parseStats takes more words than it knows: they are a newer kernel's. Older ones do
+// not have the seventh.
 func parseStats(b []byte) (Stats, error) {
-	var w [6]uint64
-	if len(b) < 8*len(w) {
-		return Stats{}, broken("statistics of %d bytes, want %d", len(b), 8*len(w))
+	const least = 6
+	var w [7]uint64
+	if len(b) < 8*least {
+		return Stats{}, broken("statistics of %d bytes, want %d", len(b), 8*least)
 	}
-	for i := range w {
+	for i := range min(len(w), len(b)/8) {
 		w[i] = binary.LittleEndian.Uint64(b[8*i:])
 	}
-	return Stats{w[0], w[1], w[2], w[3], w[4], w[5]}, nil
+	return Stats{w[0], w[1], w[2], w[3], w[4], w[5], w[6] != 0}, nil
 }
 
 // tell takes the enclave's statistics. The caller holds s.mu.

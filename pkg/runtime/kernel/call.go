@@ -33,7 +33,7 @@ const (
 
 // Statistics.
 const (
-	statHeap       = 0 // bytes that are handed out now
+	statHeap       = 0 // bytes of the heap that are handed out now
 	statHeapMax    = 1 // most
 	statThreads    = 2 // threads now
 	statThreadsMax = 3 // most
@@ -100,9 +100,9 @@ func call(f *frame) uint64 {
 	case callStatistic:
 		switch f.di {
 		case statHeap:
-			return mem.live * pageSize
+			return mem.used * pageSize
 		case statHeapMax:
-			return mem.liveMax * pageSize
+			return mem.usedMax * pageSize
 		case statThreads:
 			return uint64(countThreads())
 		case statThreadsMax:

@@ -17,7 +17,8 @@ type memory struct {
 	lo, hi           uint64 // range of the bitmaps
 	meta, heap, code area
 	taken, liveBits  uint64 // addresses of the bitmaps
-	live, liveMax    uint64 // pages
+	live             uint64 // pages
+	used, usedMax    uint64 // of them in the heap area, and the most
 	wanted           uint64 // bytes of the first request that did not fit
 }
 
@@ -145,15 +146,18 @@ func (m *memory) find(a *area, n, align, reach uint64) uint64 {
 // mmap makes an anonymous mapping. Hints are taken only where there is nothing
 // yet; anywhere else the answer is ENOMEM, after which Go asks for any address.
 func (m *memory) mmap(addr, n, prot, flags uint64) uint64 {
-	if n == 0 || n > m.hi-m.lo || addr%pageSize != 0 && flags&mapFixed != 0 {
+	if n == 0 || addr%pageSize != 0 && flags&mapFixed != 0 {
 		return errInval
 	}
 	if flags&mapAnonymous == 0 {
 		return errNoSys
 	}
-	n = roundUp(n, pageSize)
+	r := uint64(errNoMem)
 	lock(&m.lock)
-	r := m.place(addr, n, prot, flags)
+	if n <= m.hi-m.lo {
+		n = roundUp(n, pageSize)
+		r = m.place(addr, n, prot, flags)
+	}
 	first := r == errNoMem && addr == 0 || prot != 0 && r == errNoMem && m.areaOf(addr, n) == &m.heap
 	first = first && m.wanted == 0 && prot&protExec == 0 // who asks for code can do without
 	if first {
@@ -200,7 +204,7 @@ func (m *memory) place(addr, n, prot, flags uint64) uint64 {
 		}
 		m.fresh(addr, n)
 	} else {
-		m.live -= m.mark(m.liveBits, addr, n, false)
+		m.hand(addr, n, false)
 	}
 	m.mark(m.taken, addr, n, true)
 	return addr
@@ -215,9 +219,19 @@ func (m *memory) fresh(addr, n uint64) {
 			zero(p, pageSize)
 		}
 	}
-	m.live += m.mark(m.liveBits, addr, n, true)
-	if m.live > m.liveMax {
-		m.liveMax = m.live
+	m.hand(addr, n, true)
+}
+
+// hand notes that a range, of one area, is handed out to be used, or no longer.
+func (m *memory) hand(addr, n uint64, on bool) {
+	changed := m.mark(m.liveBits, addr, n, on)
+	if !on {
+		changed = -changed
+	}
+	m.live += changed
+	if m.heap.has(addr, n) {
+		m.used += changed
+		m.usedMax = max(m.usedMax, m.used)
 	}
 }
 
@@ -248,7 +262,7 @@ func (m *memory) munmap(addr, n uint64) uint64 {
 			zero(p, pageSize)
 		}
 	}
-	m.live -= m.mark(m.liveBits, addr, n, false)
+	m.hand(addr, n, false)
 	m.mark(m.taken, addr, n, false)
 	if addr < a.next {
 		a.next = addr

@@ -137,15 +137,18 @@ func TestMemoryModel(t *testing.T) {
 				check(p, n)
 			}
 		}
-		live := uint64(0)
+		live, used := uint64(0), uint64(0)
 		for p, m := range model {
 			check(p, pageSize)
 			if m.live {
 				live++
+				if p >= e.HeapLo && p < e.HeapHi {
+					used++
+				}
 			}
 		}
-		if live != mem.live || mem.liveMax < live {
-			t.Errorf("seed %d: %d pages live, want %d", seed, mem.live, live)
+		if live != mem.live || used != mem.used || mem.usedMax < used || used == 0 {
+			t.Errorf("seed %d: %d pages live, %d of the heap, want %d and %d", seed, mem.live, mem.used, live, used)
 		}
 	}
 }
@@ -163,7 +166,8 @@ func TestMemoryRefusals(t *testing.T) {
 		want                 uint64
 	}{
 		{"nothing", 0, 0, 3, mapAnonymous, errInval},
-		{"everything", 0, ^uint64(0), 3, mapAnonymous, errInval},
+		{"everything", 0, ^uint64(0), 3, mapAnonymous, errNoMem},
+		{"more than there are addresses for", 0, 1 << 40, 0, mapAnonymous, errNoMem},
 		{"a file", 0, pageSize, 3, 0, errNoSys},
 		{"hint outside", 0xc000000000, arenaSize, 0, mapAnonymous, errNoMem},
 		{"hint that is taken", heap, arenaSize, 0, mapAnonymous, errNoMem},

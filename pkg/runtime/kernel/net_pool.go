@@ -103,8 +103,7 @@ func (m *memory) top(n uint64) uint64 {
 	}
 	if ok {
 		m.heap.end = p
-		m.live += m.mark(m.liveBits, p, n, true)
-		m.liveMax = max(m.liveMax, m.live)
+		m.hand(p, n, true)
 	} else {
 		p = 0
 	}

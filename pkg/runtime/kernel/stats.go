@@ -29,15 +29,16 @@ func tellStats() {
 // sendStats tells the host how much is used.
 func sendStats() {
 	var r request
-	r.begin(0, wire.Stats, 6*8)
+	r.begin(0, wire.Stats, 7*8)
 	b := boot()
 	for _, v := range [...]uint64{
-		mem.live * pageSize,
-		mem.liveMax * pageSize,
+		mem.used * pageSize,
+		mem.usedMax * pageSize,
 		mem.wanted,
 		uint64(atomic.LoadUint32(&threadsMax)),
 		usable(),
 		b.HeapEnd - b.HeapLo,
+		uint64(min(atomic.LoadUint32(&outOfTCS), 1)),
 	} {
 		r.put(v, 8)
 	}

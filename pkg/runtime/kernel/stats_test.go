@@ -19,7 +19,7 @@ func TestTellStats(t *testing.T) {
 	if r := initChannel(&rpc, desc); r != 0 {
 		t.Fatal(r)
 	}
-	e.user(t, 3*pageSize)
+	e.user(t, largeSize)
 	told := func() int {
 		t.Helper()
 		n := 0
@@ -28,7 +28,7 @@ func TestTellStats(t *testing.T) {
 			in.Copy(b, 0)
 			in.Advance()
 			r, f := wire.ParseRequest(b)
-			if f != wire.Sound || r.ID != 0 || r.Method != wire.Stats || le(r.Payload[:8]) != mem.live*pageSize || le(r.Payload[8:16]) < 3*pageSize {
+			if f != wire.Sound || r.ID != 0 || r.Method != wire.Stats || le(r.Payload[:8]) != mem.used*pageSize || le(r.Payload[8:16]) < largeSize {
 				t.Errorf("request %+v, %v", r, f)
 			}
 		}

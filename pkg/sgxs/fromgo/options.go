@@ -37,15 +37,16 @@ const (
 // garbage whatever GOGC says.
 const memLimit = 85
 
-// The limits of Options. Below minHeap the Go runtime does not start, and its
+// The limits of Options. Below MinHeapSize the Go runtime does not start, and its
 // page tables are made for maxSpan bytes of addresses.
 const (
-	minHeap    = 8 << 20
-	maxHeap    = 32 << 30
-	maxCode    = 1 << 30
-	minThreads = 4
-	maxThreads = wall.MaxThreads - 1 // one is the kernel's
-	maxEnv     = 64 << 10
+	MinHeapSize = 8 << 20
+	MinThreads  = 4
+	MaxThreads  = wall.MaxThreads - 1 // one is the kernel's
+
+	maxHeap = 32 << 30
+	maxCode = 1 << 30
+	maxEnv  = 64 << 10
 )
 
 // Error is a refusal, and what to do about it.
@@ -72,14 +73,14 @@ func (o *Options) check() error {
 		}
 		return nil
 	}
-	if err := size("a heap", o.HeapSize, minHeap, maxHeap); err != nil {
+	if err := size("a heap", o.HeapSize, MinHeapSize, maxHeap); err != nil {
 		return err
 	}
 	if err := size("a code area", o.CodeSize, 0, maxCode); err != nil {
 		return err
 	}
-	if o.Threads < minThreads || o.Threads > maxThreads {
-		return refuse("", "%d threads: the Go runtime needs %d, and an image has at most %d", o.Threads, minThreads, maxThreads)
+	if o.Threads < MinThreads || o.Threads > MaxThreads {
+		return refuse("", "%d threads: the Go runtime needs %d, and an image has at most %d", o.Threads, MinThreads, MaxThreads)
 	}
 	_, err := o.env()
 	return err
