@@ -63,7 +63,7 @@ func (g *generator) step() {
 }
 
 func (g *generator) expr(deep int) {
-	n := 14
+	n := 15
 	if deep <= 0 || g.size > 400 {
 		n = 3
 	}
@@ -120,6 +120,17 @@ func (g *generator) expr(deep int) {
 		g.emit(1, 0xfd, 0x12)       // i64x2.splat
 		g.emit(1, 0xfd, 0xc1, 0x01) // i64x2.neg
 		g.emit(1, 0xfd, 0x1b, 0x01) // i32x4.extract_lane 1
+	case 14: // a loop with a parameter, which branches to it carry
+		g.expr(deep - 1)
+		g.emit(0, opLoop, 0)
+		g.open(true)
+		g.step()
+		g.statements(deep - 1)
+		if g.pick(2) == 1 {
+			g.expr(deep - 1)
+			g.emit(1, ix(opBrIf, 0))
+		}
+		g.close()
 	}
 }
 
@@ -130,15 +141,15 @@ func (g *generator) close() {
 	g.emit(0, opEnd)
 }
 
-// label finds a construct that a branch without a value can lead to.
-func (g *generator) label() (uint32, bool) {
+// label finds a construct that a branch with, or without, a value can lead to.
+func (g *generator) label(value bool) (uint32, bool) {
 	if len(g.value) == 0 {
 		return 0, false
 	}
 	n := g.pick(len(g.value))
 	for i := range g.value {
 		d := (n + i) % len(g.value)
-		if !g.value[len(g.value)-1-d] {
+		if g.value[len(g.value)-1-d] == value {
 			return uint32(d), true
 		}
 	}
@@ -155,7 +166,7 @@ func (g *generator) statements(deep int) {
 
 // statement reports whether what follows can be reached.
 func (g *generator) statement(deep int) bool {
-	n := 13
+	n := 15
 	if deep <= 0 || g.size > 400 {
 		n = 2
 	}
@@ -195,18 +206,18 @@ func (g *generator) statement(deep int) bool {
 		}
 		g.close()
 	case 7:
-		if d, ok := g.label(); ok {
+		if d, ok := g.label(false); ok {
 			g.expr(deep - 1)
 			g.emit(1, ix(opBrIf, d))
 		}
 	case 8:
-		if d, ok := g.label(); ok {
+		if d, ok := g.label(false); ok {
 			g.emit(1, ix(opBr, d))
 			return false
 		}
 	case 9:
-		d, ok := g.label()
-		e, _ := g.label()
+		d, ok := g.label(false)
+		e, _ := g.label(false)
 		if ok {
 			g.expr(deep - 1)
 			g.emit(1, opBrTable, 2, int(d), int(e), int(d))
@@ -229,6 +240,21 @@ func (g *generator) statement(deep int) bool {
 	case 12:
 		g.expr(deep - 1)
 		g.emit(1, 0x1a)
+	case 13:
+		if d, ok := g.label(true); ok {
+			g.expr(deep - 1)
+			g.expr(deep - 1)
+			g.emit(1, ix(opBrIf, d))
+			g.emit(1, 0x1a)
+		}
+	case 14:
+		if d, ok := g.label(true); ok {
+			e, _ := g.label(true)
+			g.expr(deep - 1)
+			g.expr(deep - 1)
+			g.emit(1, opBrTable, 1, int(d), int(e))
+			return false
+		}
 	}
 	return true
 }

@@ -59,6 +59,7 @@ type instr struct {
 	sub   uint32 // opcode behind a prefix
 	index uint32 // label, local, global, function, type: the first index immediate
 	deep  uint32 // br_table: the outermost label
+	block int64  // the type of a block, loop or if
 }
 
 // next decodes one instruction of body r, and refuses by name what the engine is
@@ -68,7 +69,7 @@ func (d *module) next(r *reader) instr {
 	in.op = r.u8()
 	switch op := in.op; {
 	case op == opBlock || op == opLoop || op == opIf:
-		d.blockType(r)
+		in.block = d.blockType(r)
 	case op == opBr || op == opBrIf:
 		in.index = r.u32()
 	case op == opBrTable:
@@ -129,14 +130,16 @@ func (d *module) next(r *reader) instr {
 }
 
 // blockType reads the type of a block, loop or if.
-func (d *module) blockType(r *reader) {
+func (d *module) blockType(r *reader) int64 {
 	start := r.off
-	switch t := r.leb(33, true); {
+	t := r.leb(33, true)
+	switch {
 	case !r.ok():
 	case t == -0x40 || t >= -0x05 && t <= -0x01 || t == -0x10 || t == -0x11:
 	case t < 0 || t >= int64(len(d.types)):
 		r.failAt(start, "block type %d with %d types", t, len(d.types))
 	}
+	return t
 }
 
 func (d *module) table(r *reader) {

@@ -1,14 +1,19 @@
 // Package meter rewrites a WASM module so that running it costs fuel, counted by
 // the module itself: the same count in every engine.
 //
-// Every stretch of code that surely runs as a whole is charged once, where it
-// begins, one unit an instruction (a call 4, an indirect call 6; moving or
-// clearing memory one unit for eight bytes, growing it 8192 a page, one unit an
-// element of a table). Fuel is an i64 global that the guest cannot name. It is
-// looked at where functions begin that call others, and where loops begin: below
-// zero, the module calls the host, which puts more into the global or ends the
-// guest. So a host hands fuel out in slices, and a guest in an endless loop comes
-// back to it after each.
+// An instruction costs one unit (a call 4, an indirect call 6; moving or clearing memory
+// one unit for eight bytes, growing it 8192 a page, one unit an element of a table). What
+// a function costs is not charged everywhere, but where it takes the fewest charges for
+// the sum to be right when the function returns: mostly once where it begins, once where
+// a loop begins, and in one arm of each if. So a call that returns has been charged
+// exactly what it ran; one that traps, and one that is still running, can be off by
+// what the code of the functions under way costs once, which the stack budget bounds, and
+// is so in the same way in every engine.
+//
+// Fuel is an i64 global that the guest cannot name. It is looked at where functions
+// begin that call others, and where loops begin: below zero, the module calls the host,
+// which puts more into the global or ends the guest. So a host hands fuel out in slices,
+// and a guest in an endless loop comes back to it after each.
 //
 // The same way every function that calls others takes an upper guess of its
 // frame from a stack budget and gives it back when it returns.
@@ -85,6 +90,7 @@ type output struct {
 	data        []segment // the data section anew; nil: it stays as it is
 	work        int64     // how long compiling may take, in some unit
 	byIndex     bool      // code speaks of data segments by their index
+	scratch     plan      // memory for the plan of each function
 }
 
 // blockType encodes the type of a block without parameters.
