@@ -216,7 +216,7 @@ func TestTrapUnknown(t *testing.T) {
 }
 
 func TestCrashText(t *testing.T) {
-	const first = "eos: the program has crashed; eos inspect --symbolize names these places in it:\n"
+	const first = "eos: the program has crashed, and says why only in an image of eos build --debug; eos inspect --symbolize names these places in it:\n"
 	for _, c := range []struct {
 		flags uint64
 		parts []string
@@ -226,6 +226,8 @@ func TestCrashText(t *testing.T) {
 		{0, []string{"panic: secret\n", "goroutine 1", "0x12"}, ""},
 		{0, []string{" fp=", "0x5", " sp=", "0x6", " pc=", "0x", "40", "00", "\n"}, first + "eos: at 0x4000\n"},
 		{0, []string{"pcpc=0x4001 pc=0x4fff]pc=0x5000 pc=0x3fff pc=4002 pc=0x"}, first + "eos: at 0x4001\neos: at 0x4fff\n"},
+		{0, []string{"\ngoroutine ", "1", " pc=0x4001\n pc=0x4002\n\n", "goroutine ", "2\n pc=0x5001\n pc=0x4003\n pc=0x4004\n in goroutine 7 pc=0x4005\n"},
+			first + "eos: at 0x4001\neos: at 0x4002\neos: another goroutine:\neos: at 0x4003\neos: at 0x4004\neos: at 0x4005\n"},
 	} {
 		e := newEnclave(t)
 		e.boot(t)
@@ -250,7 +252,12 @@ func TestCrashText(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%q: %q", c.parts, got)
 		}
-		// The program's own writes are its own matter.
+		// The program's own writes are its own matter, by a print statement too.
+		machine.printing = func() bool { return true }
+		if trap(&frame{ax: sysWrite, di: 2, si: p, dx: 1, ret: 0x4120}, threadAt(0)); in.Next() != ring.OK {
+			t.Error("what the program prints is lost")
+		}
+		in.Advance()
 		if trap(&frame{ax: sysWrite, di: 2, si: p, dx: 1, ret: 0x4200}, threadAt(0)); in.Next() != ring.OK {
 			t.Error("the program's output is lost")
 		}

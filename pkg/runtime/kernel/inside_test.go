@@ -185,7 +185,11 @@ func TestInsideProduction(t *testing.T) {
 			}
 		}
 	}
-	out, code, _ := runImage(t, context.Background(), production, "", "recover")
+	out, code, _ := runImage(t, context.Background(), production, "", "print")
+	if code != 2 || !strings.HasPrefix(out, "printed 1\neos: the program has crashed") || strings.Contains(out, "as asked") {
+		t.Errorf("exit code %d: %q", code, out)
+	}
+	out, code, _ = runImage(t, context.Background(), production, "", "recover")
 	if code != 0 || out != "recovered\n" {
 		t.Errorf("exit code %d: %q", code, out)
 	}

@@ -11,6 +11,7 @@ var machine struct {
 	sigreturn  func(unblocked uint64)
 	xrstor     func(image uint64)
 	setFS      func(base uint64)
+	printing   func() bool
 	xfrm       uint64
 	text       [7]uint64
 }
@@ -24,6 +25,7 @@ func sigreturn(unblocked uint64)             { machine.sigreturn(unblocked) }
 func xrstor(image uint64)                    { machine.xrstor(image) }
 func setFS(base uint64)                      { machine.setFS(base) }
 func xfrm() uint64                           { return machine.xfrm }
+func printing() bool                         { return machine.printing() }
 func pause()                                 {}
 func text() (lo, hi, ret, sigret, tail, enclu, write uint64) {
 	return machine.text[0], machine.text[1], machine.text[2], machine.text[3], machine.text[4], machine.text[5], machine.text[6]

@@ -86,6 +86,7 @@ func newEnclave(t *testing.T) *enclave {
 	}
 	machine.threadExit = func(kind uint64) { panic(exitPanic{}) }
 	machine.random = func() (uint64, bool) { return 0x0123456789abcdef, true }
+	machine.printing = func() bool { return false }
 	machine.readTSC = func() uint64 { e.tsc += 1000; return e.tsc }
 	machine.xfrm = 7
 	machine.leaf = func(leaf, rbx, rcx, rdx uint64) uint64 {
@@ -98,7 +99,7 @@ func newEnclave(t *testing.T) *enclave {
 	machine.xrstor = func(uint64) {}
 	machine.sigreturn = func(uint64) {}
 	machine.text = [7]uint64{}
-	crash.state, crash.value, crash.said = 0, 0, false
+	crash.state, crash.stack, crash.value, crash.said, crash.other = 0, 0, 0, false, false
 	return e
 }
 

@@ -38,6 +38,7 @@ var acts = map[string]func(args []string){
 	"exit":    func(a []string) { n, _ := strconv.Atoi(a[0]); os.Exit(n) },
 	"memory":  func([]string) { memory() },
 	"lock":    func([]string) { select {} },
+	"print":   func([]string) { println("printed", 1); panic("as asked") },
 	"sleep":   func([]string) { fmt.Println("sleeping"); time.Sleep(time.Hour) },
 	"poll":    func([]string) { r, _, _ := os.Pipe(); r.Read(make([]byte, 1)) },
 	"term":    term,
