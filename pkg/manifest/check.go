@@ -20,6 +20,7 @@ const (
 	maxOutput    = 1 << 30
 	maxTime      = 24 * 3600 * 1000
 	maxInFlight  = 65536
+	maxStorage   = 1 << 50
 	maxFunctions = 4096
 )
 
@@ -189,6 +190,7 @@ func (l *Limits) check(where string) error {
 	}{
 		{"fuel", l.Fuel, 1<<63 - 1}, {"memory", uint64(l.MemoryPages), maxPages}, {"time", uint64(l.TimeMS), maxTime},
 		{"output", uint64(l.OutputBytes), maxOutput}, {"concurrency", uint64(l.Concurrency), maxInFlight},
+		{"storage", l.Storage, maxStorage},
 	} {
 		switch {
 		case n.have == 0:

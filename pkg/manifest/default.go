@@ -12,6 +12,7 @@ var DefaultLimits = Limits{
 	TimeMS:      10_000,
 	OutputBytes: 1 << 20,
 	Concurrency: 16,
+	Storage:     256 << 20,
 }
 
 // DefaultInterfaces are those of an app whose manifest names none: what stays

@@ -89,13 +89,15 @@ const (
 // Interfaces are all of them, sorted.
 var Interfaces = []Interface{Attestation, Caller, Crypto, HTTPS, KV, Random, Seal}
 
-// Limits bound what one call of an app can use up. None may be zero.
+// Limits bound what one call of an app can use up, and what the app can store. None may
+// be zero.
 type Limits struct {
 	Fuel        uint64 `json:"fuel"`         // instructions of a call, as the metering pass counts
 	MemoryPages uint32 `json:"memory_pages"` // of 64 KiB
 	TimeMS      uint32 `json:"time_ms"`      // wall-clock of a call
 	OutputBytes uint32 `json:"output_bytes"` // of a call's result
 	Concurrency uint32 `json:"concurrency"`  // calls at a time; more wait
+	Storage     uint64 `json:"storage"`      // bytes of its keys, values and files, as the store counts them
 }
 
 // Policy says who may call.

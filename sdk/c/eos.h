@@ -41,6 +41,7 @@ enum {
 	EOS_ERR_UNAVAILABLE = -6, /* the store or the network failed */
 	EOS_ERR_AUTH = -7,        /* a ciphertext that is not authentic */
 	EOS_ERR_EXISTS = -8,      /* the name is taken */
+	EOS_ERR_NO_ROOM = -9,     /* the app has stored as much as it may */
 };
 
 enum { EOS_SHA256 = 1, EOS_SHA384 = 2, EOS_SHA512 = 3 };

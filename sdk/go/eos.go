@@ -16,9 +16,10 @@ var (
 	ErrUnavailable = errors.New("eos: not available")
 	ErrAuth        = errors.New("eos: not authentic")
 	ErrExists      = errors.New("eos: there is one already")
+	ErrNoRoom      = errors.New("eos: the app has stored as much as its manifest allows")
 )
 
-var codes = [...]error{ErrFault, ErrNotFound, ErrDenied, ErrInvalid, ErrTooLarge, ErrUnavailable, ErrAuth, ErrExists}
+var codes = [...]error{ErrFault, ErrNotFound, ErrDenied, ErrInvalid, ErrTooLarge, ErrUnavailable, ErrAuth, ErrExists, ErrNoRoom}
 
 // check turns what the host returned into a number or an error.
 func check(code int32) (int32, error) {

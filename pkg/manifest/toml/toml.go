@@ -17,6 +17,7 @@
 //	time = "10s"
 //	output = "1MiB"
 //	concurrency = 16                     # calls at a time
+//	storage = "256MiB"                   # of its keys, values and files
 //
 //	[app.permissions]
 //	default_policy = "public"            # or authenticated, role, operator
@@ -102,6 +103,7 @@ type limits struct {
 	Time        *duration `toml:"time"`
 	Output      *size     `toml:"output"`
 	Concurrency *uint32   `toml:"concurrency"`
+	Storage     *size     `toml:"storage"`
 }
 
 type permissions struct {
@@ -254,6 +256,9 @@ func (t *limits) apply(l *manifest.Limits) error {
 	}
 	if t.Concurrency != nil {
 		l.Concurrency = *t.Concurrency
+	}
+	if t.Storage != nil {
+		l.Storage = uint64(*t.Storage)
 	}
 	return nil
 }

@@ -179,6 +179,11 @@ func (s *Store) change(ctx context.Context, f *flight, r *request) error {
 			return err
 		}
 	}
+	if q := r.ops[0].table.quota; q != nil {
+		if err := q.charge(r); err != nil {
+			return err
+		}
+	}
 	for i := range r.ops {
 		c := &r.ops[i]
 		if c.record == nil {

@@ -16,6 +16,11 @@ type Table struct {
 	name   string
 	prefix string // of its keys in the index
 	keys   *tableKeys
+
+	// Guarded by Store.mu.
+	quota   *Quota // nil: there is none
+	counted string // keys below this one are counted
+	all     bool   // all of them are
 }
 
 // Table returns the table of a name, which has 1 to MaxTable bytes: another length
@@ -27,7 +32,7 @@ func (s *Store) Table(name string) *Table {
 	if len(name) == 0 || len(name) > MaxTable {
 		panic(fmt.Sprintf("kvstore: a table's name has 1 to %d bytes, %q has %d", MaxTable, name, len(name)))
 	}
-	t, _ := s.tables.LoadOrStore(name, &Table{s, name, string(byte(len(name))) + name, newTableKeys(s.master[:], name)})
+	t, _ := s.tables.LoadOrStore(name, &Table{s: s, name: name, prefix: string(byte(len(name))) + name, keys: newTableKeys(s.master[:], name)})
 	return t.(*Table)
 }
 

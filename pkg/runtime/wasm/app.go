@@ -13,6 +13,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/enclaveos/eos/pkg/manifest"
@@ -43,6 +44,7 @@ type App struct {
 	keyMu     sync.Mutex // held while a key is made
 	files     *wasifs.FS // nil: there is no store
 	kv, keys  Table
+	quota     Quota // nil: nothing bounds what it stores
 
 	stats stats
 }
@@ -58,6 +60,7 @@ type Host struct {
 	Engine EngineKind
 	Log    *slog.Logger
 	Tables Tables // nil: no store
+	Quotas Quotas // nil: what apps store is not bounded
 	// SealRoot is the key that apps' seal keys are derived from; nil: there are none.
 	SealRoot []byte
 	Fetch    Fetcher // nil: no HTTPS
@@ -107,9 +110,8 @@ func (h *Host) Load(ctx context.Context, desc manifest.App, code []byte) (_ *App
 		return nil, fmt.Errorf("app %s: %w", desc.Name, err)
 	}
 	if h.Tables != nil {
-		a.kv, a.keys = h.table("kv", desc.Name), h.table("key", desc.Name)
-		if a.files, err = wasifs.Open(ctx, h.table("fs", desc.Name)); err != nil {
-			return nil, fmt.Errorf("app %s: its files: %w", desc.Name, err)
+		if err := a.openStore(ctx); err != nil {
+			return nil, fmt.Errorf("app %s: %w", desc.Name, err)
 		}
 	}
 	a.places = make(chan struct{}, max(1, desc.Limits.Concurrency))
@@ -180,8 +182,7 @@ func (a *App) imports(ctx context.Context) error {
 	if need[wasiModule] {
 		b := a.runtime.NewHostModuleBuilder(wasiModule)
 		wasi_snapshot_preview1.NewFunctionExporter().ExportFunctions(b)
-		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(poll), pollParams, pollParams[:1]).Export(pollName)
-		wasi, err := b.Instantiate(ctx)
+		wasi, err := b.Instantiate(experimental.WithFunctionListenerFactory(ctx, errnos{}))
 		if err != nil {
 			return err
 		}

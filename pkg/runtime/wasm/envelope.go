@@ -185,6 +185,7 @@ type loadLimits struct {
 	TimeMS      *uint32 `json:"time_ms"`
 	OutputBytes *uint32 `json:"output_bytes"`
 	Concurrency *uint32 `json:"concurrency"`
+	Storage     *uint64 `json:"storage"`
 }
 
 func (r *loadRequest) app() (manifest.App, error) {
@@ -211,6 +212,7 @@ func (r *loadRequest) app() (manifest.App, error) {
 		set64(&a.Limits.TimeMS, l.TimeMS)
 		set64(&a.Limits.OutputBytes, l.OutputBytes)
 		set64(&a.Limits.Concurrency, l.Concurrency)
+		set64(&a.Limits.Storage, l.Storage)
 	}
 	if p := r.Permissions; p != nil {
 		if p.Default != "" {

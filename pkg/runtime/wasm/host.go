@@ -12,6 +12,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/enclaveos/eos/pkg/manifest"
+	"github.com/enclaveos/eos/pkg/runtime/kvstore"
 	"github.com/enclaveos/eos/pkg/runtime/wasm/abi"
 	"github.com/enclaveos/eos/pkg/runtime/wasm/meter"
 )
@@ -151,6 +152,9 @@ func hostCall(f hostFunc) api.GoModuleFunction {
 // storeError is the code of an error of the store.
 func (a *args) storeError(what string, err error) int32 {
 	a.in.alive()
+	if errors.Is(err, kvstore.ErrQuota) {
+		return abi.ErrNoRoom
+	}
 	a.in.app.log.Error("the store failed", "call", what, "error", err)
 	return abi.ErrUnavailable
 }

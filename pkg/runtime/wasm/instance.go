@@ -18,6 +18,7 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/enclaveos/eos/pkg/runtime/wasm/meter"
+	"github.com/enclaveos/eos/pkg/runtime/wasm/wasifs"
 )
 
 // slice is how much fuel a guest gets at a time. It comes back to Go between two
@@ -54,7 +55,8 @@ type instance struct {
 	logs    [2]*logWriter
 	logged  int // bytes of log so far
 	fetched fetched
-	err     *Fault // why the host ended the guest
+	files   *wasifs.View // nil: there is no store
+	err     *Fault       // why the host ended the guest
 }
 
 type instanceKey struct{}
@@ -166,7 +168,8 @@ func (a *App) newInstance(ctx context.Context, caller Caller, end time.Time, s s
 	files := wazero.NewFSConfig()
 	mount := func(fs experimentalsys.FS, at string) { files = files.(sysfs.FSConfig).WithSysFSMount(fs, at) }
 	if a.files != nil {
-		mount(a.files.View(in.fsAccess), "/")
+		in.files = a.files.View(in.fsAccess)
+		mount(in.files, "/")
 	}
 	if len(a.Egress) > 0 && a.host.Dial != nil {
 		mount(&netFS{in: in}, netMount)

@@ -70,6 +70,7 @@ func (m *Module) Name() string { return "wasm" }
 type Config struct {
 	Payload  []byte // of the image; nil: no apps are built in
 	Tables   Tables // nil: no store
+	Quotas   Quotas // nil: what apps store is not bounded
 	SealRoot []byte // nil: no seal keys
 	Fetch    Fetcher
 	Dial     Dialer
@@ -86,7 +87,7 @@ func (m *Module) StartWith(ctx context.Context, c Config) error {
 	}
 	m.log, m.changed = c.Log, c.Changed
 	m.host = Host{
-		Engine: c.Engine, Log: c.Log, Tables: c.Tables, SealRoot: c.SealRoot, Fetch: c.Fetch, Dial: c.Dial,
+		Engine: c.Engine, Log: c.Log, Tables: c.Tables, Quotas: c.Quotas, SealRoot: c.SealRoot, Fetch: c.Fetch, Dial: c.Dial,
 		SetExtension: m.setExtension, Memory: m.Memory, Ready: m.Ready,
 	}
 	m.apps, m.busy = map[string]*App{}, map[string]bool{}

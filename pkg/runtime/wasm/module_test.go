@@ -36,6 +36,7 @@ var (
 type world struct {
 	t       *testing.T
 	tables  Tables
+	quotas  Quotas
 	payload []byte
 	m       *Module
 	mux     *http.ServeMux
@@ -49,7 +50,8 @@ const (
 )
 
 func newWorld(t *testing.T, apps map[string][]byte, alter ...func(*manifest.Manifest)) *world {
-	w := &world{t: t, tables: openStore(t)}
+	w := &world{t: t}
+	w.tables, w.quotas = openStore(t)
 	t.Cleanup(w.stop)
 	if len(apps) == 0 {
 		w.start()
@@ -83,7 +85,7 @@ func (w *world) start() {
 	w.t.Helper()
 	w.m = &Module{}
 	err := w.m.StartWith(context.Background(), Config{
-		Payload: w.payload, Tables: w.tables, SealRoot: []byte("root"), Engine: Interpreter,
+		Payload: w.payload, Tables: w.tables, Quotas: w.quotas, SealRoot: []byte("root"), Engine: Interpreter,
 		Log: slog.New(slog.NewTextHandler(&logs, nil)), Changed: w.changed,
 	})
 	if err != nil {

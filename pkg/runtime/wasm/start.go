@@ -32,7 +32,7 @@ func (m *Module) Start(ctx context.Context, env *module.Env) error {
 	if env.State != nil {
 		root := env.State.Key("wasm seal keys")
 		c.SealRoot = root[:]
-		c.Tables = func(name string) Table { return env.State.Store.Table(name) }
+		c.Tables, c.Quotas = storeOf(env.State.Store)
 	}
 	return m.StartWith(ctx, c)
 }

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 
 	"github.com/enclaveos/eos/pkg/runtime/kvstore"
+	"github.com/enclaveos/eos/pkg/runtime/wasm/wasifs"
 )
 
 // Table is one table of the sealed store.
@@ -28,15 +30,63 @@ type Table interface {
 // common.
 type Tables func(name string) Table
 
-// table names an app's table: kind is "kv", "key" or "fs". Names that would be too
-// long for the store are hashed; '#' is in no app's name.
-func (h *Host) table(kind, app string) Table {
+// Quota is what bounds an app's tables.
+type Quota interface {
+	// Used returns what they take and what they may, in bytes.
+	Used() (used, limit uint64)
+}
+
+// Quotas bounds what the tables of these names take together: batches that would make
+// them larger fail with kvstore.ErrQuota.
+type Quotas func(ctx context.Context, limit uint64, tables ...string) (Quota, error)
+
+// storeOf gives apps the sealed store.
+func storeOf(s *kvstore.Store) (Tables, Quotas) {
+	quotas := func(ctx context.Context, limit uint64, names ...string) (Quota, error) {
+		tables := make([]*kvstore.Table, len(names))
+		for i, n := range names {
+			tables[i] = s.Table(n)
+		}
+		return s.SetQuota(ctx, limit, tables...)
+	}
+	return func(name string) Table { return s.Table(name) }, quotas
+}
+
+// openStore gives the app its tables, and bounds them.
+func (a *App) openStore(ctx context.Context) error {
+	h := a.host
+	a.kv, a.keys = h.table("kv", a.Name), h.table("key", a.Name)
+	var room func() int64
+	if h.Quotas != nil {
+		var err error
+		if a.quota, err = h.Quotas(ctx, a.Limits.Storage, tableName("kv", a.Name), tableName("key", a.Name), tableName("fs", a.Name)); err != nil {
+			return err
+		}
+		room = func() int64 {
+			used, limit := a.quota.Used()
+			return int64(limit) - int64(used)
+		}
+	}
+	files, err := wasifs.Open(ctx, h.table("fs", a.Name), room)
+	if err != nil {
+		return fmt.Errorf("its files: %w", err)
+	}
+	a.files = files
+	return nil
+}
+
+// table is an app's table: kind is "kv", "key" or "fs".
+func (h *Host) table(kind, app string) Table { return h.Tables(tableName(kind, app)) }
+
+// tableName names it. Names that would be too long for the store are hashed; '#' is in no
+// app's name.
+func tableName(kind, app string) string {
 	name := kind + ":" + app
 	if len(name) > kvstore.MaxTable {
 		sum := sha256.Sum256([]byte(app))
 		name = kind + ":#" + hex.EncodeToString(sum[:20])
 	}
-	return h.Tables(name)
+	return name
 }
 
 // errStop ends a Scan early.

@@ -51,18 +51,19 @@ var (
 // guest is the reactor that most tests call.
 func guest(t testing.TB) []byte { return build(t, "guest", "-buildmode=c-shared") }
 
-func openStore(t testing.TB) Tables {
+func openStore(t testing.TB) (Tables, Quotas) {
 	t.Helper()
 	s, err := kvstore.OpenMemory(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(name string) Table { return s.Table(name) }
+	return storeOf(s)
 }
 
 // newHost is a host with a store and a log that can be read.
 func newHost(t testing.TB, engine EngineKind) *Host {
-	return &Host{Engine: engine, Log: slog.New(slog.NewTextHandler(&logs, nil)), Tables: openStore(t), SealRoot: []byte("a root for tests")}
+	tables, quotas := openStore(t)
+	return &Host{Engine: engine, Log: slog.New(slog.NewTextHandler(&logs, nil)), Tables: tables, Quotas: quotas, SealRoot: []byte("a root for tests")}
 }
 
 // logs are what all hosts have logged.
@@ -113,7 +114,7 @@ func otherGuest(t testing.TB) *App {
 	sharedMu.Lock()
 	defer sharedMu.Unlock()
 	if sharedToo == nil {
-		h := &Host{Engine: Interpreter, Log: a.host.Log, Tables: a.host.Tables, SealRoot: a.host.SealRoot}
+		h := &Host{Engine: Interpreter, Log: a.host.Log, Tables: a.host.Tables, Quotas: a.host.Quotas, SealRoot: a.host.SealRoot}
 		sharedToo = load(t, h, "other", guest(t), func(m *manifest.App) { m.Env = a.Env })
 	}
 	return sharedToo

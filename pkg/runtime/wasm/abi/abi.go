@@ -57,6 +57,7 @@ const (
 	ErrUnavailable int32 = -6 // the store or the network failed
 	ErrAuth        int32 = -7 // a ciphertext that is not authentic
 	ErrExists      int32 = -8 // the name is taken
+	ErrNoRoom      int32 = -9 // the app has stored as much as it may
 )
 
 // Algorithms of digest and hmac.

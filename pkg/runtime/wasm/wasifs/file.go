@@ -20,8 +20,10 @@ func (f *FS) truncate(n *node, size int64) sys.Errno {
 	switch {
 	case size < 0:
 		return sys.EINVAL
-	case size > MaxFile || f.total+size-old > MaxTotal:
-		return sys.EIO
+	case size > MaxFile:
+		return EFBIG
+	case f.total+size-old > MaxTotal:
+		return ENOSPC
 	case size < old:
 		first := uint32((size + BlockSize - 1) / BlockSize)
 		for i := range n.dirty {
@@ -52,10 +54,10 @@ func (f *FS) truncate(n *node, size int64) sys.Errno {
 		n.rec.size = size
 		n.touch()
 		// The record last: blocks behind the end would be there again when the file grows.
-		if f.remove(keys) != nil || f.flush(n) != nil {
-			return sys.EIO
+		if err := f.remove(keys); err != nil {
+			return errnoOf(err)
 		}
-		return 0
+		return errnoOf(f.flush(n))
 	}
 	f.total += size - old
 	n.rec.size = size
@@ -116,22 +118,32 @@ func (f *FS) writeAt(n *node, buf []byte, off int64) (int, sys.Errno) {
 	if off < 0 {
 		return 0, sys.EINVAL
 	}
-	if end > MaxFile || end < off || f.total+max(0, end-n.rec.size) > MaxTotal {
-		return 0, sys.EIO
+	if end > MaxFile || end < off {
+		return 0, EFBIG
+	}
+	if f.total+max(0, end-n.rec.size) > MaxTotal {
+		return 0, ENOSPC
 	}
 	for done := 0; done < len(buf); {
 		at := off + int64(done)
 		i, from := uint32(at/BlockSize), int(at%BlockSize)
 		part := buf[done:min(len(buf), done+BlockSize-from)]
 		b, dirty := n.dirty[i]
+		need, growth := from+len(part), 0
 		if !dirty {
 			old, err := f.block(n, i)
 			if err != nil {
 				return done, sys.EIO
 			}
-			b = append(make([]byte, 0, max(len(old), from+len(part))), old...)
+			if old == nil { // it has no record yet
+				growth = len(blockKey(n.ino, i)) + kvstore.RecordSize
+			}
+			b = append(make([]byte, 0, max(len(old), need)), old...)
 		}
-		if need := from + len(part); need > len(b) {
+		if !f.reserve(n, int64(growth+max(0, need-len(b)))) {
+			return done, ENOSPC
+		}
+		if need > len(b) {
 			b = append(b, make([]byte, need-len(b))...)
 		}
 		copy(b[from:], part)
@@ -143,8 +155,8 @@ func (f *FS) writeAt(n *node, buf []byte, off int64) (int, sys.Errno) {
 		}
 		n.touch()
 		if len(n.dirty)*BlockSize > maxDirty {
-			if f.flush(n) != nil {
-				return done, sys.EIO
+			if err := f.flush(n); err != nil {
+				return done, errnoOf(err)
 			}
 		}
 	}
@@ -190,7 +202,7 @@ func (h *handle) flush() sys.Errno {
 	if errno != 0 {
 		return errno
 	}
-	return errnoOf(h.view.f.flush(h.node))
+	return h.view.told(errnoOf(h.view.f.flush(h.node)))
 }
 
 // Utimens implements sys.File.
@@ -215,7 +227,7 @@ func (h *handle) Close() sys.Errno {
 	defer h.view.f.mu.Unlock()
 	h.closed = true
 	h.view.open--
-	return errnoOf(h.view.f.release(h.node))
+	return h.view.told(errnoOf(h.view.f.release(h.node)))
 }
 
 // file is an open file.
@@ -288,7 +300,7 @@ func (f *file) Write(buf []byte) (int, sys.Errno) {
 	}
 	n, errno := f.view.f.writeAt(f.node, buf, f.at)
 	f.at += int64(n)
-	return n, errno
+	return n, f.view.told(errno)
 }
 
 // Pwrite implements sys.File.
@@ -301,7 +313,8 @@ func (f *file) Pwrite(buf []byte, off int64) (int, sys.Errno) {
 	case !f.write:
 		return 0, sys.EBADF
 	}
-	return f.view.f.writeAt(f.node, buf, off)
+	n, errno := f.view.f.writeAt(f.node, buf, off)
+	return n, f.view.told(errno)
 }
 
 // Truncate implements sys.File.
@@ -314,7 +327,7 @@ func (f *file) Truncate(size int64) sys.Errno {
 	case !f.write:
 		return sys.EBADF
 	}
-	return f.view.f.truncate(f.node, size)
+	return f.view.told(f.view.f.truncate(f.node, size))
 }
 
 // dir is an open directory.

@@ -1,11 +1,14 @@
 package wasifs
 
 import (
+	"errors"
 	"io/fs"
 	"slices"
 
 	"github.com/tetratelabs/wazero/experimental/sys"
 	wsys "github.com/tetratelabs/wazero/sys"
+
+	"github.com/enclaveos/eos/pkg/runtime/kvstore"
 )
 
 // View is a file system as one instance sees it.
@@ -14,6 +17,34 @@ type View struct {
 	f      *FS
 	access func(bytes int) // called before each operation; it may panic
 	open   int
+	errno  sys.Errno // one of those below that wazero has not
+}
+
+// Errnos that wazero does not have: their numbers in WASI, beyond all of its own. It takes
+// them for EIO; TakeErrno tells which one it was.
+const (
+	beyond           = 1 << 14
+	EFBIG  sys.Errno = beyond + 22
+	ENOSPC sys.Errno = beyond + 51
+)
+
+// told keeps what wazero would not tell.
+func (v *View) told(errno sys.Errno) sys.Errno {
+	if errno >= beyond {
+		v.errno = errno
+	}
+	return errno
+}
+
+// TakeErrno returns the number in WASI of the last error since it was called that wazero
+// has no name for, or 0.
+func (v *View) TakeErrno() uint32 {
+	errno := v.errno
+	v.errno = 0
+	if errno == 0 {
+		return 0
+	}
+	return uint32(errno - beyond)
 }
 
 // View returns the file system for one instance, which calls access with the bytes
@@ -51,7 +82,7 @@ func (v *View) OpenFile(path string, flag sys.Oflag, perm fs.FileMode) (sys.File
 	}
 	if p.ino == 0 {
 		if p.ino, errno = v.f.create(p, false, perm); errno != 0 {
-			return nil, errno
+			return nil, v.told(errno)
 		}
 	}
 	n, err := v.f.hold(p.ino)
@@ -112,7 +143,7 @@ func (v *View) Mkdir(path string, perm fs.FileMode) sys.Errno {
 		return sys.EEXIST
 	}
 	_, errno = v.f.create(p, true, perm)
-	return errno
+	return v.told(errno)
 }
 
 // Rename implements sys.FS.
@@ -131,7 +162,7 @@ func (v *View) Rename(from, to string) sys.Errno {
 	if len(t) > len(f) && slices.Equal(f, t[:len(f)]) {
 		return sys.EINVAL
 	}
-	return v.f.rename(a, b)
+	return v.told(v.f.rename(a, b))
 }
 
 // Rmdir implements sys.FS.
@@ -221,8 +252,11 @@ func (v *View) Readlink(path string) (string, sys.Errno) {
 }
 
 func errnoOf(err error) sys.Errno {
-	if err != nil {
-		return sys.EIO
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, kvstore.ErrQuota):
+		return ENOSPC
 	}
-	return 0
+	return sys.EIO
 }

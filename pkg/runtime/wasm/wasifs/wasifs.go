@@ -52,12 +52,14 @@ const rootIno = 1
 type FS struct {
 	ctx   context.Context
 	table Table
+	room  func() int64
 
-	mu    sync.Mutex
-	nodes map[uint64]*node // that are open
-	next  uint64           // inode of the next node
-	count int              // nodes
-	total int64            // bytes of all files
+	mu       sync.Mutex
+	nodes    map[uint64]*node // that are open
+	next     uint64           // inode of the next node
+	count    int              // nodes
+	total    int64            // bytes of all files
+	reserved int64            // what the table will grow by when all is flushed, at most
 }
 
 // node is an open file or directory.
@@ -68,13 +70,17 @@ type node struct {
 	dirty   map[uint32][]byte // blocks that are not stored yet
 	refs    int
 	orphan  bool // it has no name any more
+
+	stored   int64 // size that the stored record has
+	reserved int64 // of FS.reserved
 }
 
 // Open opens the file system in a table, and makes an empty one in an empty table.
-// It finishes what a crash has interrupted. The context's values are kept for all
-// later work, its end is not.
-func Open(ctx context.Context, t Table) (*FS, error) {
-	f := &FS{ctx: context.WithoutCancel(ctx), table: t, nodes: map[uint64]*node{}, next: rootIno + 1}
+// It finishes what a crash has interrupted. room says by how much the table may still
+// grow, as its quota counts; nil: by any. The context's values are kept for all later
+// work, its end is not.
+func Open(ctx context.Context, t Table, room func() int64) (*FS, error) {
+	f := &FS{ctx: context.WithoutCancel(ctx), table: t, room: room, nodes: map[uint64]*node{}, next: rootIno + 1}
 	var inodes []uint64
 	err := t.Keys(ctx, []byte{keyNode}, func(key []byte, _ int) error {
 		if len(key) != 9 {
@@ -158,14 +164,15 @@ func (f *FS) hold(ino uint64) (*node, error) {
 		if err != nil {
 			return nil, err
 		}
-		n = &node{ino: ino, rec: r, dirty: map[uint32][]byte{}}
+		n = &node{ino: ino, rec: r, dirty: map[uint32][]byte{}, stored: r.size}
 		f.nodes[ino] = n
 	}
 	n.refs++
 	return n, nil
 }
 
-// release closes a node. The last one writes what waits, or ends an orphan.
+// release closes a node. The last one writes what waits, or ends an orphan; what cannot
+// be written then is gone.
 func (f *FS) release(n *node) error {
 	n.refs--
 	if n.refs > 0 {
@@ -173,9 +180,34 @@ func (f *FS) release(n *node) error {
 	}
 	delete(f.nodes, n.ino)
 	if n.orphan {
+		f.flushed(n)
 		return f.destroy(n)
 	}
-	return f.flush(n)
+	err := f.flush(n)
+	if err != nil {
+		f.flushed(n)
+		f.total += n.stored - n.rec.size
+	}
+	return err
+}
+
+// flushed says that nothing of a node waits any more.
+func (f *FS) flushed(n *node) {
+	f.reserved -= n.reserved
+	n.reserved = 0
+}
+
+// reserve makes sure that there will be room for what is about to wait.
+func (f *FS) reserve(n *node, growth int64) bool {
+	if growth <= 0 || f.room == nil {
+		return true
+	}
+	if f.reserved+growth > f.room() {
+		return false
+	}
+	f.reserved += growth
+	n.reserved += growth
+	return true
 }
 
 // destroy removes the blocks of an orphan, then the node. A crash in between leaves
@@ -245,6 +277,8 @@ func (f *FS) flush(n *node) error {
 	}
 	clear(n.dirty)
 	n.changed = false
+	n.stored = n.rec.size
+	f.flushed(n)
 	return nil
 }
 
@@ -336,7 +370,7 @@ func entryValue(ino uint64) []byte { return binary.BigEndian.AppendUint64(nil, i
 // create makes a node at a place where there is none.
 func (f *FS) create(p place, dir bool, perm fs.FileMode) (uint64, sys.Errno) {
 	if f.count >= MaxNodes {
-		return 0, sys.EIO
+		return 0, ENOSPC
 	}
 	if n := f.nodes[p.parent]; n != nil && n.orphan {
 		return 0, sys.ENOENT
@@ -344,8 +378,8 @@ func (f *FS) create(p place, dir bool, perm fs.FileMode) (uint64, sys.Errno) {
 	now := time.Now().UnixNano()
 	r := record{dir: dir, perm: uint32(perm & fs.ModePerm), mtime: now, atime: now}
 	ino := f.next
-	if f.batch(put(nodeKey(ino), r.appendBinary(nil)), put(entryKey(p.parent, p.name), entryValue(ino))) != nil {
-		return 0, sys.EIO
+	if err := f.batch(put(nodeKey(ino), r.appendBinary(nil)), put(entryKey(p.parent, p.name), entryValue(ino))); err != nil {
+		return 0, errnoOf(err)
 	}
 	f.next++
 	f.count++
@@ -374,12 +408,12 @@ func (f *FS) unlink(p place, ops ...kvstore.Op) sys.Errno {
 	if n == nil {
 		n = &node{ino: p.ino, rec: p.rec}
 	}
-	if f.batch(append(ops, put(orphanKey(p.ino), nil))...) != nil {
-		return sys.EIO
+	if err := f.batch(append(ops, put(orphanKey(p.ino), nil))...); err != nil {
+		return errnoOf(err)
 	}
 	n.orphan = true
-	if n.refs == 0 && f.destroy(n) != nil {
-		return sys.EIO
+	if n.refs == 0 {
+		return errnoOf(f.destroy(n))
 	}
 	return 0
 }
@@ -402,10 +436,7 @@ func (f *FS) rename(from, to place) sys.Errno {
 	}
 	ops := []kvstore.Op{del(entryKey(from.parent, from.name)), put(entryKey(to.parent, to.name), entryValue(from.ino))}
 	if to.ino == 0 {
-		if f.batch(ops...) != nil {
-			return sys.EIO
-		}
-		return 0
+		return errnoOf(f.batch(ops...))
 	}
 	switch {
 	case from.rec.dir && !to.rec.dir:

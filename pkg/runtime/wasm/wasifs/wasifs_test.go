@@ -28,7 +28,7 @@ func table(t *testing.T) Table {
 
 func open(t *testing.T, tb Table) (*FS, *View) {
 	t.Helper()
-	f, err := Open(t.Context(), tb)
+	f, err := Open(t.Context(), tb, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestEveryCrash(t *testing.T) {
 	for n := range 40 {
 		tb := table(t)
 		b := &broken{tb, n}
-		f, err := Open(t.Context(), b)
+		f, err := Open(t.Context(), b, nil)
 		if err == nil {
 			v := f.View(func(int) {})
 			_ = v.Mkdir("a", 0o700)
@@ -309,25 +309,25 @@ func TestBounds(t *testing.T) {
 	f, v := open(t, table(t))
 	file, errno := v.OpenFile("f", sys.O_RDWR|sys.O_CREAT, 0o600)
 	must(t, errno)
-	if _, errno := file.Pwrite([]byte("x"), MaxFile); errno != sys.EIO {
+	if _, errno := file.Pwrite([]byte("x"), MaxFile); errno != EFBIG {
 		t.Errorf("a write behind the largest file: %v", errno)
 	}
-	if _, errno := file.Pwrite([]byte("x"), 1<<63-1); errno != sys.EIO {
+	if _, errno := file.Pwrite([]byte("x"), 1<<63-1); errno != EFBIG {
 		t.Errorf("a write at the end of numbers: %v", errno)
 	}
 	if _, errno := file.Pwrite([]byte("x"), -1); errno != sys.EINVAL {
 		t.Errorf("a write before the beginning: %v", errno)
 	}
-	if errno := file.Truncate(MaxFile + 1); errno != sys.EIO {
+	if errno := file.Truncate(MaxFile + 1); errno != EFBIG {
 		t.Errorf("a file that is too large: %v", errno)
 	}
 	f.total = MaxTotal
-	if _, errno := file.Write([]byte("x")); errno != sys.EIO {
+	if _, errno := file.Write([]byte("x")); errno != ENOSPC {
 		t.Errorf("one byte too many: %v", errno)
 	}
 	f.total = 0
 	f.count = MaxNodes
-	if errno := v.Mkdir("d", 0o700); errno != sys.EIO {
+	if errno := v.Mkdir("d", 0o700); errno != ENOSPC {
 		t.Errorf("one directory too many: %v", errno)
 	}
 	f.count = 2
@@ -387,7 +387,7 @@ func TestDamage(t *testing.T) {
 		if err := tb.Batch(t.Context(), []kvstore.Op{op}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(t.Context(), tb); err == nil {
+		if _, err := Open(t.Context(), tb, nil); err == nil {
 			t.Errorf("%s: opened", name)
 		}
 	}
@@ -455,7 +455,7 @@ func BenchmarkWrite(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	f, err := Open(context.Background(), s.Table("files"))
+	f, err := Open(context.Background(), s.Table("files"), nil)
 	if err != nil {
 		b.Fatal(err)
 	}
