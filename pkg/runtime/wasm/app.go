@@ -182,6 +182,7 @@ func (a *App) imports(ctx context.Context) error {
 	if need[wasiModule] {
 		b := a.runtime.NewHostModuleBuilder(wasiModule)
 		wasi_snapshot_preview1.NewFunctionExporter().ExportFunctions(b)
+		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(poll), pollParams, pollParams[:1]).Export(pollName)
 		wasi, err := b.Instantiate(experimental.WithFunctionListenerFactory(ctx, errnos{}))
 		if err != nil {
 			return err
