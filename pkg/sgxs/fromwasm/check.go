@@ -67,7 +67,7 @@ func Check(ctx context.Context, code []byte) (*Module, error) {
 	}
 	// What the runtime does not run is refused by its own rules, and by name.
 	if _, err := meter.Instrument(code, meter.Options{Stack: meter.DefaultStack}); err != nil {
-		return nil, refuse("", "not a module that the runtime takes: %v", err)
+		return nil, refuse(languageHint(err), "not a module that the runtime takes: %v", err)
 	}
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().WithCoreFeatures(api.CoreFeaturesV2).WithCustomSections(true))
 	defer r.Close(ctx)
@@ -91,10 +91,6 @@ func (m *Module) imports(ctx context.Context, r wazero.Runtime, compiled wazero.
 	if err != nil {
 		return err
 	}
-	if mem := compiled.ImportedMemories(); len(mem) > 0 {
-		module, name, _ := mem[0].Import()
-		return refuse("link it with a memory of its own, exported as \"memory\"", "it imports a memory, %s.%s", module, name)
-	}
 	for _, f := range compiled.ImportedFunctions() {
 		module, name, _ := f.Import()
 		var params, results []api.ValueType
@@ -102,7 +98,7 @@ func (m *Module) imports(ctx context.Context, r wazero.Runtime, compiled wazero.
 		case wasi_snapshot_preview1.ModuleName:
 			known, ok := wasi.ExportedFunctions()[name]
 			if !ok {
-				return refuse("", "it imports %s.%s, which is not of WASI preview 1", module, name)
+				return refuse(wasiHint(name), "it imports %s.%s, which is not of WASI preview 1", module, name)
 			}
 			m.WASI = true
 			params, results = known.ParamTypes(), known.ResultTypes()
@@ -120,7 +116,7 @@ func (m *Module) imports(ctx context.Context, r wazero.Runtime, compiled wazero.
 				params = []api.ValueType{api.ValueTypeI32, api.ValueTypeI32, api.ValueTypeI32, api.ValueTypeI32}
 				break
 			}
-			return refuse("the host has wasi_snapshot_preview1 and eos", "it imports %s.%s, which the host does not have", module, name)
+			return refuse(importHint(module, name), "it imports %s.%s, which the host does not have", module, name)
 		}
 		if !slices.Equal(f.ParamTypes(), params) || !slices.Equal(f.ResultTypes(), results) {
 			return refuse("", "it imports %s.%s with the type %s instead of %s", module, name, coreType(f.ParamTypes(), f.ResultTypes()), coreType(params, results))
@@ -147,7 +143,7 @@ func typeNames(types []api.ValueType) string {
 // eos.functions, or else of the export's name, or else inferred.
 func (m *Module) exports(compiled wazero.CompiledModule) error {
 	if _, ok := compiled.ExportedMemories()["memory"]; !ok && len(compiled.ImportedFunctions()) > 0 {
-		return refuse("the host reads and writes what a guest names there", "it exports no memory named \"memory\"")
+		return refuse("link it so that it exports its memory: the host reads and writes what a guest names there", "it exports no memory named \"memory\"")
 	}
 	exported := compiled.ExportedFunctions()
 	declared, err := declarations(compiled, exported)
