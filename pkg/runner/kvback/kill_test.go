@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	killWriters = 4
-	killKeys    = 50 // of each writer, used in turn
+	killWriters = 16
+	killKeys    = 30 // of each writer, used in turn
 )
 
 func killKey(writer, i int) []byte { return fmt.Appendf(nil, "%d/%d", writer, i%killKeys) }
@@ -106,9 +106,18 @@ func check(ctx context.Context, table *kvstore.Table, w int) (int, error) {
 }
 
 // TestKill kills the process that has the store open, enclave and host in one, at any
-// moment: nothing that it has acknowledged is lost, and what is there opens.
+// moment: nothing that it has acknowledged is lost, and what is there opens. EOS_STRESS=1m
+// goes on for so long.
 func TestKill(t *testing.T) {
-	const lanes, kills = 2, 55
+	const lanes, least = 2, 55
+	until := time.Now()
+	if d := os.Getenv("EOS_STRESS"); d != "" {
+		longer, err := time.ParseDuration(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		until = until.Add(longer)
+	}
 	var all sync.WaitGroup
 	for lane := range lanes {
 		all.Go(func() {
@@ -118,8 +127,8 @@ func TestKill(t *testing.T) {
 			for w := range acks {
 				acks[w] = -1
 			}
-			checked := 0
-			for range kills {
+			checked, kills := 0, 0
+			for ; kills < least || time.Now().Before(until); kills++ {
 				c, err := kill(dir, acks, rnd)
 				if err != nil {
 					t.Error(err)
@@ -168,7 +177,7 @@ func kill(dir string, acks []int, rnd *rand.Rand) (checked bool, err error) {
 		defer timer.Stop()
 		after = 1 << 30
 	default:
-		after = 1 + rnd.IntN(30)
+		after = 1 + rnd.IntN(100)
 	}
 	lines := 0
 	for r := bufio.NewReader(out); ; {
