@@ -149,11 +149,7 @@ func (r *Runtime) uptime() int64 { return int64(time.Since(r.started) / time.Sec
 func (r *Runtime) data(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxData))
 	if err != nil {
-		var big *http.MaxBytesError
-		if !errors.As(err, &big) {
-			err = &module.Error{Message: "the body is not complete"}
-		}
-		r.failWith(w, req, err)
+		r.failWith(w, req, bodyError(err))
 		return
 	}
 	ask := &module.Request{Body: body, Header: req.Header, Caller: module.CallerOf(req.Context())}

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -136,7 +138,9 @@ func (r *Runtime) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.stop = cancel
-	s, err := ingress.New(ingress.Options{Attester: r.attester, Handler: r.newHandler(), Log: r.log, ShutdownTimeout: drain})
+	s, err := ingress.New(ingress.Options{
+		Attester: r.attester, Handler: r.newHandler(), Log: r.log, ShutdownTimeout: drain, MaxBuffered: bodyShare(),
+	})
 	if err == nil {
 		r.ready.Store(true)
 		err = s.Serve(ctx, &counted{l, &r.accepted})
@@ -145,6 +149,16 @@ func (r *Runtime) Serve(ctx context.Context, l net.Listener) error {
 		l.Close()
 	}
 	return errors.Join(err, stopModules(r.modules))
+}
+
+// bodyShare is what requests' bodies may have of what the Go runtime may use: an eighth,
+// for what is made of a body takes a few times as much. 0 is the default, where there is
+// no such limit.
+func bodyShare() int64 {
+	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
+		return limit / 8
+	}
+	return 0
 }
 
 // counted counts connections.

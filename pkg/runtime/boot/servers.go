@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/enclaveos/eos/pkg/ijson"
+	"github.com/enclaveos/eos/pkg/runtime/ingress"
 	"github.com/enclaveos/eos/pkg/runtime/module"
 )
 
@@ -56,15 +57,24 @@ func checkServers(servers []server) error {
 	return nil
 }
 
-// readJSON reads one JSON document of the known fields into v.
-func readJSON(w http.ResponseWriter, req *http.Request, most int64, v any) error {
-	b, err := io.ReadAll(http.MaxBytesReader(w, req.Body, most))
+// bodyError is what a client gets whose body could not be read.
+func bodyError(err error) error {
 	var big *http.MaxBytesError
 	switch {
 	case errors.As(err, &big):
 		return err
+	case errors.Is(err, ingress.ErrCrowded):
+		return &module.Error{Status: http.StatusServiceUnavailable, Message: err.Error()}
+	}
+	return &module.Error{Message: "the body is not complete"}
+}
+
+// readJSON reads one JSON document of the known fields into v.
+func readJSON(w http.ResponseWriter, req *http.Request, most int64, v any) error {
+	b, err := io.ReadAll(http.MaxBytesReader(w, req.Body, most))
+	switch {
 	case err != nil:
-		return &module.Error{Message: "the body is not complete"}
+		return bodyError(err)
 	case len(bytes.TrimSpace(b)) == 0:
 		return &module.Error{Message: "the body is empty"}
 	}

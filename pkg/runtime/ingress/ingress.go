@@ -36,6 +36,7 @@ type Options struct {
 
 	MaxHeaderBytes int   // of a request, 431 beyond: 32 KiB
 	MaxBodyBytes   int64 // of a request, 413 beyond: 16 MiB
+	MaxBuffered    int64 // of all bodies together that handlers have read; the oldest is given up beyond (ErrCrowded): 128 MiB
 	MaxStreams     int   // requests at a time in an HTTP/2 connection: 64
 
 	HandshakeTimeout  time.Duration // 10 s
@@ -60,7 +61,7 @@ func (o *Options) setDefaults() error {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	ok := fill(&o.MaxHandshakes, 256) && fill(&o.MaxConns, 2048) && fill(&o.MaxHeaderBytes, 32<<10) &&
-		fill(&o.MaxBodyBytes, 16<<20) && fill(&o.MaxStreams, 64) &&
+		fill(&o.MaxBodyBytes, 16<<20) && fill(&o.MaxBuffered, 128<<20) && fill(&o.MaxStreams, 64) &&
 		fill(&o.HandshakeTimeout, 10*time.Second) && fill(&o.ReadHeaderTimeout, 10*time.Second) &&
 		fill(&o.ReadTimeout, time.Minute) && fill(&o.WriteTimeout, 2*time.Minute) &&
 		fill(&o.IdleTimeout, time.Minute) && fill(&o.ShutdownTimeout, 10*time.Second)
@@ -80,9 +81,10 @@ func fill[T int | int64 | time.Duration](v *T, def T) bool {
 
 // Server serves one listener.
 type Server struct {
-	o    Options
-	http *http.Server
-	gate *gate
+	o      Options
+	http   *http.Server
+	gate   *gate
+	intake *intake
 }
 
 // New makes a server.
@@ -90,7 +92,7 @@ func New(o Options) (*Server, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Server{o: o}
+	s := &Server{o: o, intake: newIntake(o.MaxBuffered)}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
@@ -130,6 +132,9 @@ func (s *Server) bound(next http.Handler) http.Handler {
 		case r.ContentLength > s.o.MaxBodyBytes:
 			refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a body of %d bytes, at most %d are allowed", r.ContentLength, s.o.MaxBodyBytes))
 		default:
+			if r.Body != http.NoBody {
+				defer s.intake.track(w, r)()
+			}
 			r.Body = http.MaxBytesReader(w, r.Body, s.o.MaxBodyBytes)
 			next.ServeHTTP(w, r)
 		}

@@ -54,18 +54,18 @@ func (m *Module) Handle(ctx context.Context, r *module.Request) (*module.Respons
 	if !ok || !known {
 		return nil, module.ErrNotMine
 	}
+	if r.Caller.Role < e.role {
+		if r.Caller.Known || len(m.roles(r.Caller)) > 0 {
+			return nil, &module.Error{Status: http.StatusForbidden, Message: fmt.Sprintf("%s needs the role %s", key, e.role)}
+		}
+		return nil, &module.Error{Status: http.StatusUnauthorized, Message: fmt.Sprintf("%s needs the operator's token", key)}
+	}
 	var object map[string]json.RawMessage
 	if err := ijson.Unmarshal(r.Body, &object); err != nil {
 		return nil, &module.Error{Message: fmt.Sprintf("the body is not the JSON that was expected: %v", err)}
 	}
 	if len(object) != 1 {
 		return nil, &module.Error{Message: fmt.Sprintf("the body is not an object with the one member %q", key)}
-	}
-	if r.Caller.Role < e.role {
-		if r.Caller.Known || len(m.roles(r.Caller)) > 0 {
-			return nil, &module.Error{Status: http.StatusForbidden, Message: fmt.Sprintf("%s needs the role %s", key, e.role)}
-		}
-		return nil, &module.Error{Status: http.StatusUnauthorized, Message: fmt.Sprintf("%s needs the operator's token", key)}
 	}
 	status := http.StatusOK
 	answer, err := e.handle(m, ctx, r.Caller, object[key])
@@ -186,6 +186,7 @@ type loadLimits struct {
 	OutputBytes *uint32 `json:"output_bytes"`
 	Concurrency *uint32 `json:"concurrency"`
 	Storage     *uint64 `json:"storage"`
+	Pool        *uint32 `json:"pool"`
 }
 
 func (r *loadRequest) app() (manifest.App, error) {
@@ -213,6 +214,7 @@ func (r *loadRequest) app() (manifest.App, error) {
 		set64(&a.Limits.OutputBytes, l.OutputBytes)
 		set64(&a.Limits.Concurrency, l.Concurrency)
 		set64(&a.Limits.Storage, l.Storage)
+		set64(&a.Limits.Pool, l.Pool)
 	}
 	if p := r.Permissions; p != nil {
 		if p.Default != "" {

@@ -239,7 +239,7 @@ func TestEnvelope(t *testing.T) {
 		}
 	}
 	for body, status := range map[string]int{
-		`{"wasm_load":{}}`: 401, `{"wasm_unload":{}}`: 401, `{"wasm_list":{}}`: 401, `{"wasm_list":{},"wasm_call":{}}`: 0, `{"wasm_call":{}`: 0,
+		`{"wasm_load":{}}`: 401, `{"wasm_unload":{}}`: 401, `{"wasm_list":{}}`: 401, `{"wasm_list":{},"wasm_call":{}}`: 401, `{"wasm_call":{}`: 0,
 	} {
 		_, err := w.data("", body)
 		e, ok := err.(*module.Error)

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/enclaveos/eos/pkg/runtime/ingress"
 	"github.com/enclaveos/eos/pkg/runtime/module"
 )
 
@@ -56,9 +57,12 @@ func (m *Module) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 		return b, true
 	}
 	var big *http.MaxBytesError
-	if errors.As(err, &big) {
+	switch {
+	case errors.As(err, &big):
 		m.answer(w, http.StatusRequestEntityTooLarge, errorAnswer("the body has more than "+strconv.Itoa(maxRequest)+" bytes"))
-	} else {
+	case errors.Is(err, ingress.ErrCrowded):
+		m.answer(w, http.StatusServiceUnavailable, errorAnswer(err.Error()))
+	default:
 		m.answer(w, http.StatusBadRequest, errorAnswer("the body is not complete"))
 	}
 	return nil, false
