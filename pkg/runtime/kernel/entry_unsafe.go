@@ -26,6 +26,9 @@ func Deliver(f *frame, t *thread) bool { return deliver(f, t) }
 // a thread: it promises the next clone that there will be a TCS.
 func ReserveThread() bool { return reserveThread() }
 
+// HeapSize is asked by the Go runtime, on the program's side.
+func HeapSize() uintptr { return uintptr(boot().HeapEnd - boot().HeapLo) }
+
 //go:linkname Exception
 
 // Exception is the entry code at CSSA 1.

@@ -131,7 +131,7 @@ func TestInside(t *testing.T) {
 		{[]string{"exit", "77"}, "", 77, nil},
 		{[]string{"panic"}, "", 2, []string{"panic: as asked", "goroutine 1 [running]:", "main.main()"}},
 		{[]string{"nil"}, "", 2, []string{"nil pointer dereference", "addr=0x0", "main.go:"}},
-		{[]string{"stack"}, "", 2, []string{"stack exceeds 1048576-byte limit", "fatal error: stack overflow", "main.deep"}},
+		{[]string{"stack"}, "", 2, []string{"stack exceeds 33554432-byte limit", "fatal error: stack overflow", "main.deep"}},
 		{[]string{"lock"}, "", 2, []string{"all goroutines are asleep - deadlock!"}},
 		{[]string{"abort"}, "", 2, []string{"SIGABRT: abort"}},
 		{[]string{"memory"}, "", 2, []string{"eos: the enclave is out of memory: build it with a larger --heap-size than 128MiB", "runtime: out of memory", "main.memory"}},

@@ -49,6 +49,8 @@ var goPatches = []patch{
 	{"runtime", "proc.go", regexp.MustCompile(`(\n\t\t\t\tif syscallWake \{\n\t\t\t\t\tidle = 0\n\t\t\t\t\tdelay = )20\n`), "${1}200\n", 1},
 	// Who prints is of interest in production images; the kernel has this function.
 	{"runtime", "print.go", regexp.MustCompile(`\nfunc printlock\(\) \{\n\tmp := getg\(\)\.m\n\tmp\.locks\+\+ .*\n\tmp\.printlock\+\+\n\tif mp\.printlock == 1 \{\n\t\tlock\(&debuglock\)\n\t\}\n\tmp\.locks-- .*\n\}\n`), "\n", 1},
+	// A recursion without an end shall be reported as that, not as a small heap.
+	{"runtime", "proc.go", regexp.MustCompile(`(\n\t\tmaxstacksize = )1000000000\n`), "${1}eosMaxStack()\n", 1},
 	// Tables for 48 bits of addresses cost 33 MiB.
 	{"runtime", "malloc.go", regexp.MustCompile(`(\n\theapAddrBits\s*=\s*\(_64bit\*[^\n]*?\)\)\*)48(\s*\+)`), fmt.Sprintf("${1}%d${2}", heapBits), 1},
 	{"runtime", "malloc.go", regexp.MustCompile(`(\n\tarenaBaseOffset\s*=\s*)0xffff800000000000(\*goarch\.IsAmd64)`), fmt.Sprintf("${1}%#x${2}", uint64(wall.Base)), 1},

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,7 +33,7 @@ var acts = map[string]func(args []string){
 	"recover": recovers,
 	"panic":   func([]string) { panic("as asked") },
 	"nil":     func([]string) { fmt.Println(*pointer) },
-	"stack":   func([]string) { debug.SetMaxStack(1 << 20); fmt.Println(deep(1)) },
+	"stack":   func([]string) { fmt.Println(deep(1)) },
 	"exit":    func(a []string) { n, _ := strconv.Atoi(a[0]); os.Exit(n) },
 	"memory":  func([]string) { memory() },
 	"lock":    func([]string) { select {} },
