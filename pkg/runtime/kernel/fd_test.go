@@ -201,6 +201,18 @@ func TestTrapUnknown(t *testing.T) {
 			t.Errorf("system call %d: %d", int64(n), int64(r))
 		}
 	}
+	// Without a tree there is nothing to change, and no place for anything new.
+	for n, want := range map[uint64]uint64{
+		sysMkdir: errROFS, sysMkdirat: errROFS, sysLinkat: errROFS, sysSymlinkat: errROFS, sysRenameat: errNoEnt, sysRenameat2: errNoEnt,
+		sysTruncate: errNoEnt, sysChdir: errNoEnt, sysFchmodat: errNoEnt, sysUtimensat: errNoEnt, sysUnlinkat: errNoEnt, sysFsync: errInval,
+	} {
+		if r := trap(&frame{ax: n, di: 1}, th); r != want {
+			t.Errorf("system call %d: %d, want %d", n, int64(r), int64(want))
+		}
+	}
+	if r := trap(&frame{ax: sysFsync, di: 99}, th); r != errBadF {
+		t.Errorf("fsync: %d", int64(r))
+	}
 	if r := trap(&frame{ax: callPresent}, th); r != 1 {
 		t.Errorf("present: %d", int64(r))
 	}

@@ -6,7 +6,7 @@ type file struct{ path, text string }
 // Names resolve by way of the host: the answer to a connection to this server is
 // its, and untrusted like the network. Over TCP, because there is no UDP.
 var files = [...]file{
-	{"/etc/resolv.conf", "nameserver 127.0.0.53\noptions use-vc\n"},
+	{"/etc/resolv.conf", "# The host resolves names. It may lie.\nnameserver 127.0.0.53\noptions use-vc\n"},
 	{"/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"},
 	{"/etc/nsswitch.conf", "hosts: files dns\n"},
 }

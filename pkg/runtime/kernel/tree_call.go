@@ -20,6 +20,8 @@ const (
 	sysMkdirat    = 258
 	sysFchownat   = 260
 	sysRenameat   = 264
+	sysLinkat     = 265
+	sysSymlinkat  = 266
 	sysFchmodat   = 268
 	sysUtimensat  = 280
 	sysRenameat2  = 316
@@ -33,11 +35,10 @@ const (
 	atRemoveDir = 0x200
 )
 
-// treeCall is a system call on the tree; ok is false for any other, and in images
-// without a tree.
+// treeCall is a system call on the tree; ok is false for any other.
 func treeCall(f *frame) (r uint64, ok bool) {
 	if tree.nodes == 0 {
-		return 0, false
+		return noTreeCall(f)
 	}
 	switch f.ax {
 	case sysPwrite64:
@@ -61,6 +62,23 @@ func treeCall(f *frame) (r uint64, ok bool) {
 	r, ok = pathCall(f)
 	unlock(&tree.lock)
 	return r, ok
+}
+
+// noTreeCall is treeCall in images without a tree: there is nothing but the virtual
+// files, and nothing can be made beside them.
+func noTreeCall(f *frame) (r uint64, ok bool) {
+	switch f.ax {
+	case sysMkdir, sysMkdirat, sysLinkat, sysSymlinkat:
+		return errROFS, true
+	case sysTruncate, sysChdir, sysChmod, sysFchmodat, sysFchmodat2, sysFchownat, sysRenameat, sysRenameat2, sysUtimensat:
+		return errNoEnt, true
+	case sysFsync, sysFdatasync:
+		if fdAt(f.di) == nil {
+			return errBadF, true
+		}
+		return errInval, true // as of a pipe
+	}
+	return 0, false
 }
 
 // pathCall is a system call that names a file. The caller holds the lock.
@@ -109,16 +127,22 @@ func pathCall(f *frame) (r uint64, ok bool) {
 
 // onNode does something with what a path names.
 func onNode(dir, path uint64, do func(n *node) uint64) uint64 {
-	w, e := walk(dir, path)
+	w, e := find(dir, path)
 	switch {
 	case e != 0:
 		return e
-	case w.node == 0:
-		return errNoEnt
 	case w.slash && nodeAt(w.node).kind != nodeDir:
 		return errNotDir
 	}
 	return do(nodeAt(w.node))
+}
+
+// find is walk to what must be there.
+func find(dir, path uint64) (w found, e uint64) {
+	if w, e = walk(dir, path); e == 0 && w.node == 0 {
+		e = errNoEnt
+	}
+	return w, e
 }
 
 // treeOpen is openat for what is no virtual file.
@@ -206,12 +230,10 @@ func ftruncate(fd, size uint64) uint64 {
 }
 
 func chdir(path uint64) uint64 {
-	w, e := walk(atFDCWD, path)
+	w, e := find(atFDCWD, path)
 	switch {
 	case e != 0:
 		return e
-	case w.node == 0:
-		return errNoEnt
 	case nodeAt(w.node).kind != nodeDir:
 		return errNotDir
 	}
@@ -236,12 +258,10 @@ func mkdirat(dir, path, mode uint64) uint64 {
 }
 
 func unlinkat(dir, path, flags uint64) uint64 {
-	w, e := walk(dir, path)
+	w, e := find(dir, path)
 	switch {
 	case e != 0:
 		return e
-	case w.node == 0:
-		return errNoEnt
 	case w.nameLen == 0:
 		return errInval // ".", ".." and the root
 	}
