@@ -194,8 +194,8 @@ func appFacts(a *appInfo) []string {
 	}
 	facts = append(facts, "egress", orNone(a.Egress))
 	l := &a.Limits
-	facts = append(facts, "limits", fmt.Sprintf("fuel %d, memory %s, time %v, output %s, %d calls at a time, storage %s",
-		l.Fuel, humanSize(uint64(l.MemoryPages)*manifest.PageSize), time.Duration(l.TimeMS)*time.Millisecond, humanSize(uint64(l.OutputBytes)), l.Concurrency, humanSize(l.Storage)))
+	facts = append(facts, "limits", fmt.Sprintf("fuel %d, memory %s, time %v, output %s, %d calls at a time, storage %s, %d instances ready",
+		l.Fuel, humanSize(uint64(l.MemoryPages)*manifest.PageSize), time.Duration(l.TimeMS)*time.Millisecond, humanSize(uint64(l.OutputBytes)), l.Concurrency, humanSize(l.Storage), l.Pool))
 	p := &a.Permissions
 	facts = append(facts, "callers", policyText(p.Default, p.Roles))
 	for _, f := range p.Functions {

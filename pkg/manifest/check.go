@@ -21,6 +21,7 @@ const (
 	maxTime      = 24 * 3600 * 1000
 	maxInFlight  = 65536
 	maxStorage   = 1 << 50
+	maxPool      = 1024
 	maxFunctions = 4096
 )
 
@@ -198,6 +199,9 @@ func (l *Limits) check(where string) error {
 		case n.have > n.most:
 			return faultf(where, "%s is %d: at most %d", n.name, n.have, n.most)
 		}
+	}
+	if l.Pool > maxPool {
+		return faultf(where, "pool is %d: at most %d", l.Pool, maxPool)
 	}
 	return nil
 }

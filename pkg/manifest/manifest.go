@@ -90,7 +90,7 @@ const (
 var Interfaces = []Interface{Attestation, Caller, Crypto, HTTPS, KV, Random, Seal}
 
 // Limits bound what one call of an app can use up, and what the app can store. None may
-// be zero.
+// be zero but Pool.
 type Limits struct {
 	Fuel        uint64 `json:"fuel"`         // instructions of a call, as the metering pass counts
 	MemoryPages uint32 `json:"memory_pages"` // of 64 KiB
@@ -98,6 +98,7 @@ type Limits struct {
 	OutputBytes uint32 `json:"output_bytes"` // of a call's result
 	Concurrency uint32 `json:"concurrency"`  // calls at a time; more wait
 	Storage     uint64 `json:"storage"`      // bytes of its keys, values and files, as the store counts them
+	Pool        uint32 `json:"pool"`         // instances that are made before they are called
 }
 
 // Policy says who may call.

@@ -59,7 +59,7 @@ func TestCanonical(t *testing.T) {
 	}
 	want := `{"format":1,"apps":[{"name":"hello","hostnames":[],"module":{"sha256":"01` + strings.Repeat("0", 62) + `","size":2,"encoding":"wasm","stored_size":2},` +
 		`"interfaces":["caller","crypto","kv","random"],"env":[],"egress":[],` +
-		`"limits":{"fuel":10000000000,"memory_pages":1024,"time_ms":10000,"output_bytes":1048576,"concurrency":16,"storage":268435456},` +
+		`"limits":{"fuel":10000000000,"memory_pages":1024,"time_ms":10000,"output_bytes":1048576,"concurrency":16,"storage":268435456,"pool":0},` +
 		`"permissions":{"default_policy":"public","default_roles":[],"functions":[]}}],"roles":[]}`
 	if string(got) != want {
 		t.Fatalf("got  %s\nwant %s", got, want)
@@ -144,6 +144,7 @@ func TestCheck(t *testing.T) {
 		{"app hello: limits: memory is 65537: at most 65536", func(m *Manifest) { m.Apps[0].Limits.MemoryPages = 65537 }},
 		{"app hello: limits: time is zero", func(m *Manifest) { m.Apps[0].Limits.TimeMS = 0 }},
 		{"app hello: limits: output is zero", func(m *Manifest) { m.Apps[0].Limits.OutputBytes = 0 }},
+		{"app hello: limits: pool is 1025: at most 1024", func(m *Manifest) { m.Apps[0].Limits.Pool = 1025 }},
 		{"app hello: limits: storage is zero", func(m *Manifest) { m.Apps[0].Limits.Storage = 0 }},
 		{"app hello: limits: storage is 1125899906842625: at most 1125899906842624", func(m *Manifest) { m.Apps[0].Limits.Storage = 1<<50 + 1 }},
 		{"app hello: limits: concurrency is zero", func(m *Manifest) { m.Apps[0].Limits.Concurrency = 0 }},

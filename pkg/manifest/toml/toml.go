@@ -18,6 +18,7 @@
 //	output = "1MiB"
 //	concurrency = 16                     # calls at a time
 //	storage = "256MiB"                   # of its keys, values and files
+//	pool = 4                             # instances made before they are called
 //
 //	[app.permissions]
 //	default_policy = "public"            # or authenticated, role, operator
@@ -104,6 +105,7 @@ type limits struct {
 	Output      *size     `toml:"output"`
 	Concurrency *uint32   `toml:"concurrency"`
 	Storage     *size     `toml:"storage"`
+	Pool        *uint32   `toml:"pool"`
 }
 
 type permissions struct {
@@ -259,6 +261,9 @@ func (t *limits) apply(l *manifest.Limits) error {
 	}
 	if t.Storage != nil {
 		l.Storage = uint64(*t.Storage)
+	}
+	if t.Pool != nil {
+		l.Pool = *t.Pool
 	}
 	return nil
 }

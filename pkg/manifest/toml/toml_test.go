@@ -27,6 +27,7 @@ time = "1.5s"
 output = "4KiB"
 concurrency = 3
 storage = "3MiB"
+pool = 2
 [app.permissions]
 default_policy = "authenticated"
 functions.erase = { policy = "role", roles = ["editor"] }
@@ -61,7 +62,7 @@ func TestFull(t *testing.T) {
 	for _, want := range []string{
 		`{"name":"notes","hostnames":["notes.example.org"],`,
 		`"interfaces":["kv","random"],"env":["A=1","B=2"],"egress":["api.example.org:443"],`,
-		`"limits":{"fuel":1000000,"memory_pages":32,"time_ms":1500,"output_bytes":4096,"concurrency":3,"storage":3145728},`,
+		`"limits":{"fuel":1000000,"memory_pages":32,"time_ms":1500,"output_bytes":4096,"concurrency":3,"storage":3145728,"pool":2},`,
 		`"permissions":{"default_policy":"authenticated","default_roles":[],"functions":[{"name":"erase","policy":"role","roles":["editor"]}]}`,
 		`"roles":[{"name":"editor","tokens":["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]}]}`,
 		`{"name":"hello","hostnames":[],`,

@@ -70,10 +70,8 @@ type Host struct {
 	// Memory bounds the linear memory of all instances together, in bytes; 0: nothing
 	// does.
 	Memory int64
-	// Ready is how many instances of each app with functions are made before they are
-	// needed. Each serves one call all the same.
-	Ready  int
 	memory memoryBudget
+	pools  pools
 
 	compiling sync.Mutex // one module at a time: it takes memory
 }
@@ -114,9 +112,12 @@ func (h *Host) Load(ctx context.Context, desc manifest.App, code []byte) (_ *App
 			return nil, fmt.Errorf("app %s: %w", desc.Name, err)
 		}
 	}
+	if desc.Limits.Pool > 0 && len(a.functions) == 0 {
+		return nil, fmt.Errorf("app %s: limits.pool: it has no functions, and an instance of a command begins with its request", desc.Name)
+	}
 	a.places = make(chan struct{}, max(1, desc.Limits.Concurrency))
-	if h.Ready > 0 && len(a.functions) > 0 {
-		a.pool = newPool(a, h.Ready)
+	if desc.Limits.Pool > 0 {
+		a.pool = h.pools.open(a, int(desc.Limits.Pool))
 	}
 	return a, nil
 }
@@ -319,7 +320,7 @@ func (a *App) Close(ctx context.Context) error {
 		}
 	}
 	if a.pool != nil {
-		a.pool.close()
+		a.host.pools.close(a.pool)
 	}
 	return a.runtime.Close(ctx)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
+	"github.com/enclaveos/eos/pkg/manifest"
 	"github.com/enclaveos/eos/pkg/runtime/wasm/abi"
 	"github.com/enclaveos/eos/pkg/runtime/wasm/meter"
 )
@@ -29,8 +30,7 @@ func BenchmarkCall(b *testing.B) {
 	})
 	b.Run("eos-ready", func(b *testing.B) {
 		h := newHost(b, Compiler)
-		h.Ready = 4
-		a := load(b, h, "guest", code)
+		a := load(b, h, "guest", code, func(m *manifest.App) { m.Limits.Pool = 4 })
 		defer a.Close(context.Background())
 		b.ReportAllocs()
 		for b.Loop() {

@@ -214,40 +214,6 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// TestPool: instances that are ready serve one call each, with that call's time and
-// caller, and are gone with the app.
-func TestPool(t *testing.T) {
-	h := newHost(t, Interpreter)
-	h.Ready = 2
-	// The memory's first word counts the calls.
-	a := load(t, h, "count", assemble("", "\x7f", "\x41\x00\x41\x00\x28\x02\x00\x41\x01\x6a\x36\x02\x00\x41\x00\x28\x02\x00"))
-	wait := func() {
-		for len(a.pool.ready) == 0 {
-			time.Sleep(time.Millisecond)
-		}
-	}
-	for i := range 6 {
-		wait()
-		r, err := a.Call(t.Context(), Caller{}, "f", nil)
-		if err != nil || string(r.Value) != "1" || r.Fuel != 8 {
-			t.Fatalf("call %d: %v, %v", i, r, err)
-		}
-	}
-	wait()
-	end := time.Now().Add(time.Hour)
-	in := a.pool.take(t.Context(), Caller{Role: "manager"}, end)
-	if in.caller.Role != "manager" || in.ctx != t.Context() || in.end != end {
-		t.Errorf("an instance that was ready has %v, %v", in.caller, in.end)
-	}
-	in.close()
-	if err := a.Close(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if n := h.memory.inUse(); n != 0 {
-		t.Errorf("%d bytes are in use", n)
-	}
-}
-
 // TestGivenUp: who gives up does not wait for the compiler.
 func TestGivenUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

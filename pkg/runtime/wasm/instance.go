@@ -39,6 +39,7 @@ type instance struct {
 	mod    api.Module
 	fuel   api.MutableGlobal
 	memory *linearMemory // nil: the module has none
+	spare  bool          // made for the pool: it takes only memory that nobody waits for
 	ctx    context.Context
 	end    time.Time
 	caller Caller
@@ -143,8 +144,12 @@ type stdio struct {
 }
 
 // newInstance makes an instance and runs its start functions but _start.
-func (a *App) newInstance(ctx context.Context, caller Caller, end time.Time, s stdio) (in *instance, err error) {
-	in = &instance{app: a, ctx: ctx, end: end, caller: caller, left: a.Limits.Fuel}
+func (a *App) newInstance(ctx context.Context, caller Caller, end time.Time, s stdio) (*instance, error) {
+	return (&instance{app: a, ctx: ctx, end: end, caller: caller, left: a.Limits.Fuel}).make(s)
+}
+
+func (in *instance) make(s stdio) (_ *instance, err error) {
+	a := in.app
 	in.logs = [2]*logWriter{{in: in, stream: "stdout"}, {in: in, stream: "stderr"}}
 	config := wazero.NewModuleConfig().WithName("").WithStartFunctions().
 		WithArgs(append([]string{a.Name}, s.args...)...).

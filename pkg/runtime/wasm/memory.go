@@ -254,6 +254,9 @@ func (m *linearMemory) Reallocate(size uint64) []byte {
 		return b
 	}
 	b := budget.take(has, n, max(n, room))
+	for b == nil && !m.in.spare && m.in.app.host.pools.giveWay() {
+		b = budget.take(has, n, max(n, room))
+	}
 	if b == nil {
 		return nil
 	}
@@ -263,7 +266,8 @@ func (m *linearMemory) Reallocate(size uint64) []byte {
 	return b
 }
 
-// firstMemory waits for the memory that an instance begins with.
+// firstMemory waits for the memory that an instance begins with, but not for one that
+// nobody waits for.
 func (in *instance) firstMemory(n int64) []byte {
 	budget := in.app.budget
 	over := time.NewTimer(time.Until(in.end))
@@ -272,6 +276,12 @@ func (in *instance) firstMemory(n int64) []byte {
 		change := budget.change()
 		if b := budget.take(&in.app.memory, n, n); b != nil {
 			return b
+		}
+		if in.spare {
+			panic(faultf(FaultBusy, "no memory left"))
+		}
+		if in.app.host.pools.giveWay() {
+			continue
 		}
 		select {
 		case <-change:

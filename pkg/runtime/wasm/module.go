@@ -46,9 +46,6 @@ type Module struct {
 	// Memory bounds the linear memory of all instances together, in bytes; 0: nothing
 	// does.
 	Memory int64
-	// Ready is how many instances of each app with functions are made before they are
-	// needed; 0: none. Each serves one call all the same.
-	Ready int
 
 	host     Host
 	log      *slog.Logger
@@ -88,7 +85,7 @@ func (m *Module) StartWith(ctx context.Context, c Config) error {
 	m.log, m.changed = c.Log, c.Changed
 	m.host = Host{
 		Engine: c.Engine, Log: c.Log, Tables: c.Tables, Quotas: c.Quotas, SealRoot: c.SealRoot, Fetch: c.Fetch, Dial: c.Dial,
-		SetExtension: m.setExtension, Memory: m.Memory, Ready: m.Ready,
+		SetExtension: m.setExtension, Memory: m.Memory,
 	}
 	m.apps, m.busy = map[string]*App{}, map[string]bool{}
 	m.extensions, m.hosts = map[string]map[uint32][]byte{}, map[string]bool{}

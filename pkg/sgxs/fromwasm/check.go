@@ -229,6 +229,9 @@ func (m *Module) Fits(a *manifest.App) error {
 			return refuse(fmt.Sprintf("add %q to its interfaces in the manifest", i), "it imports functions of the interface %q, which its manifest does not grant", i)
 		}
 	}
+	if a.Limits.Pool > 0 && len(m.Functions) == 0 {
+		return refuse("leave limits.pool out", "it has no functions, and an instance of a command begins with its request")
+	}
 	if m.Kind == Command {
 		return nil // the names are those of the requests
 	}

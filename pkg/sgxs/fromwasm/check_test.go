@@ -65,6 +65,20 @@ func TestHiddenMemory(t *testing.T) {
 	}
 }
 
+// TestPoolOfCommand: an app without functions has no instances before its requests.
+func TestPoolOfCommand(t *testing.T) {
+	// (module (func (export "_start")))
+	m, err := Check(t.Context(), []byte("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x07\x0a\x01\x06_start\x00\x00\x0a\x04\x01\x02\x00\x0b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := manifest.NewApp("a")
+	a.Limits.Pool = 1
+	if err := m.Fits(&a); err == nil || !strings.Contains(err.Error(), "it has no functions") {
+		t.Errorf("a pool of a command: %v", err)
+	}
+}
+
 func TestInterfaces(t *testing.T) {
 	g := guest{memory: 3, exports: []function{fn("f")}, imports: []function{
 		fn("eos.seal_key").returns(i32), fn("eos.kv_get", i32, i32).returns(i32), fn("eos.kv_put", i32, i32, i32, i32).returns(i32),
