@@ -38,7 +38,7 @@ type body struct {
 	// in.mu guards the rest.
 	read, held int64
 	at         *list.Element // in in.coming; nil: not there
-	given      bool // up
+	given      bool          // up
 }
 
 // track makes a request's body count, until done is called: when its handler has
