@@ -56,7 +56,8 @@ type stateDescription struct {
 	Config  *configDescription     `json:"config,omitempty"`
 	Root    *rootDescription       `json:"root,omitempty"`
 	Store   int64                  `json:"store_bytes"`
-	Records map[string]recordCount `json:"records,omitempty"` // not if it is in use
+	Damage  string                 `json:"store_error,omitempty"` // why the records could not be counted
+	Records map[string]recordCount `json:"records,omitempty"`     // not if it is in use
 	Files   []fileDescription      `json:"other_files,omitempty"`
 }
 
@@ -118,7 +119,7 @@ func describeState(dir string) (*stateDescription, error) {
 		switch f.Name {
 		case seal.File:
 			d.Config = describeConfig(dir, fd)
-		case "root":
+		case kvstore.RootFile:
 			d.Root = describeRoot(dir, fd)
 		default:
 			d.Files = append(d.Files, fd)
@@ -126,6 +127,9 @@ func describeState(dir string) (*stateDescription, error) {
 	}
 	for _, f := range info.Other {
 		d.Files = append(d.Files, fileDescription{f.Name, f.Size, f.Written.UTC().Truncate(time.Second)})
+	}
+	if info.Damage != nil {
+		d.Damage = info.Damage.Error()
 	}
 	if info.Records != nil {
 		d.Records = make(map[string]recordCount)
@@ -202,7 +206,7 @@ func printState(u *ui, d *stateDescription) error {
 	}
 	switch c := d.Config; {
 	case c == nil:
-		row("configuration", "none: the next start with this directory is a first one, if the store is empty")
+		row("configuration", "none: the next start with this directory is a first one, if the store is empty and no sealed root has a commit")
 	default:
 		row("configuration", "%s", file(c.fileDescription))
 		if c.Policy != "" {
@@ -231,6 +235,9 @@ func printState(u *ui, d *stateDescription) error {
 		row("  commit", "%d", r.Commit)
 	}
 	row("store", "%s on the disk", humanSize(uint64(d.Store)))
+	if d.Damage != "" {
+		row("  error", "%s", d.Damage)
+	}
 	if d.Records == nil && d.InUse {
 		row("  records", "not counted: the store is locked while it is in use")
 	}
@@ -248,7 +255,10 @@ func printState(u *ui, d *stateDescription) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	if d.Config != nil && d.Config.Error == "" {
+	switch {
+	case d.Damage != "":
+		u.hint("the store is damaged: restore a backup of the whole directory")
+	case d.Config != nil && d.Config.Error == "":
 		u.hint("it opens in the image of this %s alone, on the machine where it was made", d.Config.Policy)
 	}
 	return nil

@@ -147,6 +147,22 @@ func TestStateOfSigner(t *testing.T) {
 	if out, _, code := eosOut(t, "state", dir); code != 0 || !strings.Contains(out, "sealed blob: offset 7") || !strings.Contains(out, "sealed root: 10 bytes") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
+	manifests, err := filepath.Glob(filepath.Join(dir, "store", "MANIFEST*"))
+	if err != nil || len(manifests) == 0 {
+		t.Fatal(manifests, err)
+	}
+	for _, m := range manifests {
+		if err := os.Remove(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, errs, code := eosOut(t, "state", dir)
+	if code != 0 || !strings.Contains(out, "no such file") || !strings.Contains(out, "sealed root: 10 bytes") || !strings.Contains(errs, "restore a backup") {
+		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+	if out, _, code := eosOut(t, "state", "--json", dir); code != 0 || !strings.Contains(out, `"store_error"`) {
+		t.Errorf("exit %d\n%s", code, out)
+	}
 }
 
 func TestNoState(t *testing.T) {

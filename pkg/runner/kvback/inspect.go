@@ -27,6 +27,7 @@ type Info struct {
 	Other   []File       // beside them and the store
 	Store   int64        // bytes of the store's files
 	Records map[byte]Records
+	Damage  error // why the records could not be counted, if the store is damaged
 }
 
 // Records counts the records of one kind: those whose key, as the enclave gave it,
@@ -74,7 +75,7 @@ func Inspect(dir string) (*Info, error) {
 		info.Store += f.Size
 	}
 	if err := info.count(dir); err != nil && !errors.As(err, &info.InUse) {
-		return nil, fmt.Errorf("state directory %s: %w", dir, err)
+		info.Records, info.Damage = nil, err
 	}
 	return info, nil
 }
@@ -100,9 +101,10 @@ func (info *Info) count(dir string) error {
 			return errors.Join(err, it.Close(), s.Close())
 		}
 		k := it.Key()
-		if k = k[min(1+int(k[0]), len(k)):]; len(k) == 0 {
-			continue
+		if len(k) == 0 || len(k) <= 1+int(k[0]) {
+			continue // none of ours
 		}
+		k = k[1+int(k[0]):]
 		r := info.Records[k[0]]
 		r.Count++
 		r.Bytes += int64(len(k) + len(v))

@@ -98,6 +98,9 @@ const (
 
 func options(cache *pebble.Cache) *pebble.Options {
 	o := &pebble.Options{Cache: cache, MemTableSize: memTableSize, Logger: logger{}, FormatMajorVersion: pebble.FormatNewest}
+	// Left alone Pebble would end the program. Who asked for what is damaged gets the
+	// error, and all others go on.
+	o.EventListener = &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
