@@ -136,4 +136,20 @@ func TestNanosleep(t *testing.T) {
 	if r := nanosleep(th, ts, ts+16); r != errIntr || load(ts+16) != 100 {
 		t.Errorf("interrupted: %d, %d s left", int64(r), load(ts+16))
 	}
+
+	// A short one does not leave, and ends even if time stands still.
+	machine.ocall = func(kind, a1, a2, a3 uint64) uint64 {
+		t.Errorf("OCALL %d(%d, %d, %d)", kind, a1, a2, a3)
+		return 0
+	}
+	store(ts, 0)
+	store(ts+8, spinSleep)
+	before := now(false)
+	if r := nanosleep(th, ts, 0); r != 0 || now(false)-before < spinSleep {
+		t.Errorf("slept %d ns: %d", now(false)-before, int64(r))
+	}
+	store(clockPage+16, 0)
+	if r := nanosleep(th, ts, 0); r != 0 {
+		t.Errorf("without a clock: %d", int64(r))
+	}
 }

@@ -29,6 +29,7 @@ var net struct {
 	full             uint32 // 1: somebody waits for room in the ring; read without netLock
 	parked           uint32 // threads that are parked for the host's messages
 	lost             uint32 // ids of the host's that did not fit the table and that it has not ended
+	looked           uint64 // when the host last looked at its sockets for us
 
 	// What netUnlock has to do.
 	events  bool // a thread in epoll_wait must be woken
@@ -281,8 +282,15 @@ func roomCame() {
 // pumpLimit bounds the messages that are taken at one time.
 const pumpLimit = 4096
 
+// lookEvery is how often the host is asked to look at its sockets, in ns. The scheduler
+// asks whenever a thread has nothing to do; then that thread tries to find work
+// elsewhere and at last waits in the host, which looks first. Asking twice costs an OCALL
+// more, and finds little that the wait does not.
+const lookEvery = 100_000
+
 // netPump takes the host's messages out of the ring. With look, the host looks at
-// its sockets first, if there are none.
+// its sockets first, if there are none and it has not looked just now, or has to make
+// room.
 func netPump(t *thread, look bool) {
 	if atomic.LoadUint32(&data.state) != channelReady {
 		return
@@ -292,11 +300,12 @@ func netPump(t *thread, look bool) {
 		netUnlock()
 		return
 	}
-	if look && net.rx.Next() == ring.ErrEmpty {
+	if look && net.rx.Next() == ring.ErrEmpty && (net.full != 0 || now(false)-net.looked >= lookEvery) {
 		net.bell = false
 		unlock(&netLock)
 		notify(wall.NotifyData, 1, 0, 0)
 		lock(&netLock)
+		net.looked = now(false)
 	}
 	netTake()
 	netUnlock()
@@ -348,6 +357,7 @@ func netPark() bool {
 
 func netUnpark() {
 	lock(&netLock)
+	net.looked = now(false)
 	if net.parked--; net.parked == 0 && net.up {
 		net.rx.CancelPark()
 	}

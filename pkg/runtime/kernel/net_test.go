@@ -619,6 +619,30 @@ func TestRingFullThenRoom(t *testing.T) {
 	n.want("write", n.write(s, "x"), 1)
 }
 
+// A thread that asks for events without waiting makes the host look at its sockets, but
+// not each time: the host has just been there.
+func TestLooks(t *testing.T) {
+	n := newNet(t, 1<<20)
+	n.pair()
+	tsc := uint64(1 << 40)
+	machine.readTSC = func() uint64 { return tsc }
+	later := func(ns uint64) { tsc += ns<<32/load(clockPage+16) + 1 }
+	later(second)
+	looks := n.looks
+	n.events()
+	n.events()
+	later(lookEvery / 2)
+	n.events()
+	if n.looks != looks+1 {
+		t.Errorf("%d looks at once, want 1", n.looks-looks)
+	}
+	later(lookEvery)
+	n.events()
+	if n.looks != looks+2 {
+		t.Errorf("%d looks when it is time again, want 2", n.looks-looks)
+	}
+}
+
 // The receive window: the host may never have more under way than Window, the
 // window grows as the program reads, and nothing is granted that has no place.
 func TestReceiveWindow(t *testing.T) {
