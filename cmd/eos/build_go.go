@@ -20,13 +20,16 @@ import (
 
 // goFlags are the flags of build that are for Go programs.
 type goFlags struct {
-	code sizeFlag
-	env  []string
-	elf  string
+	code    sizeFlag
+	env     []string
+	elf     string
+	tags    string
+	ldflags string
 }
 
 func (g *goFlags) add(cmd *cobra.Command) {
 	g.addMemory(cmd)
+	g.addCompile(cmd)
 	cmd.Flags().StringVar(&g.elf, "elf", "", "Go: also write the linked program with its symbols, for inspect --elf")
 }
 
@@ -36,10 +39,23 @@ func (g *goFlags) addMemory(cmd *cobra.Command) {
 	fl.StringArrayVarP(&g.env, "env", "e", nil, "Go, WASM: a `KEY=VALUE` of the program's environment; repeat it for more")
 }
 
+// addCompile adds flags that go build has as well.
+func (g *goFlags) addCompile(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar(&g.tags, "tags", "", "Go: build tags, separated by commas (`TAG,...`), as go build takes them")
+	fl.StringVar(&g.ldflags, "ldflags", "", "Go: '`-X PACKAGE.NAME=VALUE`' sets a string variable, as go build does")
+}
+
+// set puts the flags into o.
+func (g *goFlags) set(o *fromgo.Options) {
+	o.CodeSize, o.Env, o.Tags, o.LDFlags = uint64(g.code), g.env, g.tags, g.ldflags
+}
+
 // Flags that are for one kind of program only.
 var (
-	goOnly  = []string{"code-size", "env", "elf"}
-	elfOnly = []string{"stack-size", "ssaframesize", "library"}
+	goOnly      = append([]string{"code-size", "env", "elf"}, compileOnly...)
+	compileOnly = []string{"tags", "ldflags"}
+	elfOnly     = []string{"stack-size", "ssaframesize", "library"}
 )
 
 // refuseFlags refuses flags that have been given but do nothing for this kind
@@ -63,7 +79,7 @@ func isGoPackage(arg string) bool {
 	case !errors.Is(err, fs.ErrNotExist) || filepath.IsAbs(arg):
 		return false
 	}
-	return filepath.Ext(arg) == ".go" || !strings.HasPrefix(arg, ".") && strings.Contains(arg, "/") && filepath.Ext(path.Base(arg)) == ""
+	return filepath.Ext(arg) == ".go" || strings.Contains(arg, "...") || !strings.HasPrefix(arg, ".") && strings.Contains(arg, "/") && (filepath.Ext(path.Base(arg)) == "" || strings.Contains(arg, "@"))
 }
 
 // goImageName is where the image of a Go package goes: to the working
@@ -85,7 +101,8 @@ func buildGo(cmd *cobra.Command, u *ui, arg, out string, o fromgo.Options, g *go
 	if err := refuseFlags(cmd, elfOnly, "Go programs"); err != nil {
 		return err
 	}
-	o.Package, o.CodeSize, o.Env = arg, uint64(g.code), g.env
+	o.Package = arg
+	g.set(&o)
 	if !cmd.Flags().Changed("heap-size") {
 		o.HeapSize = fromgo.DefaultHeapSize
 	}
@@ -151,6 +168,8 @@ func goError(u *ui, err error) error {
 	case errors.As(err, &tool) && strings.Count(strings.TrimSpace(tool.Output), "\n") > 0:
 		fmt.Fprint(u.stderr, tool.Output)
 		return fmt.Errorf("go %s: %w", tool.Args[0], tool.Err)
+	case errors.As(err, &tool) && strings.Contains(tool.Output, "go.mod file not found"):
+		return withHint(err, "go mod init NAME makes a module of a directory")
 	case errors.As(err, &refused) && refused.Hint != "":
 		return withHint(err, "%s", refused.Hint)
 	}

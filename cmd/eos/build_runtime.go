@@ -49,7 +49,12 @@ func runtimeSizes(cmd *cobra.Command, o *fromgo.Options, g *goFlags, w *wasmFlag
 	case w.engine == engineCompiler && cmd.Flags().Changed("code-size") && g.code == 0:
 		return withHint(usagef("the compiler needs memory for its code"), "--engine interpreter needs none")
 	}
-	o.CodeSize, o.Env = uint64(g.code), g.env
+	if o.Package == "" {
+		if err := refuseFlags(cmd, compileOnly, "the runtime of eos itself, which is compiled already"); err != nil {
+			return err
+		}
+	}
+	g.set(o)
 	fl := cmd.Flags()
 	if !fl.Changed("heap-size") {
 		o.HeapSize = base.DefaultHeapSize

@@ -44,9 +44,9 @@ the enclave's memory. Programs cannot be started.
 			return nil
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			return runTests(u, args[0], testFlags(args[1:]), fromgo.Options{
-				HeapSize: uint64(heap), Threads: threads, CodeSize: uint64(g.code), Env: g.env, Debug: true, Test: true,
-			}, f)
+			o := fromgo.Options{HeapSize: uint64(heap), Threads: threads, Debug: true, Test: true}
+			g.set(&o)
+			return runTests(u, args[0], testFlags(args[1:]), o, f)
 		},
 	}
 	fl := cmd.Flags()
@@ -55,6 +55,7 @@ the enclave's memory. Programs cannot be started.
 	fl.VarP(&heap, "heap-size", "H", "heap")
 	fl.Uint32VarP(&threads, "threads", "t", threads, "number of threads (TCSs)")
 	g.addMemory(cmd)
+	g.addCompile(cmd)
 	fl.BoolVar(&f.runGo.stats, "stats", false, "say at the end what the tests have used")
 	f.platform.add(cmd)
 	return cmd

@@ -58,7 +58,7 @@ func Prepare(ctx context.Context, o Options) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	pkgs, err := t.list(ctx, pattern, o.Test)
+	pkgs, err := t.list(ctx, pattern, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func Prepare(ctx context.Context, o Options) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	path, err := src.compile(ctx, tmp, pattern, o.Test)
+	path, err := src.compile(ctx, tmp, pattern, &o)
 	if err != nil {
 		return nil, err
 	}

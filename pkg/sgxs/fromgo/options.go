@@ -20,6 +20,8 @@ type Options struct {
 	HeapSize uint64   // bytes of memory for the program
 	CodeSize uint64   // bytes of memory that can be written and executed
 	Threads  uint32   // how many threads the program can have at a time
+	Tags     string   // build constraints that hold besides the usual, separated by commas
+	LDFlags  string   // flags for Go's linker: -X PACKAGE.NAME=VALUE sets a string
 	Env      []string // the environment, "KEY=value"; part of the measurement. GOMEMLIMIT is added
 	Debug    bool     // the program may tell the host what it panics with
 	Unsized  bool     // leave the size open, for pkg/sgxs's Appender
@@ -81,6 +83,9 @@ func (o *Options) check() error {
 	}
 	if o.Threads < MinThreads || o.Threads > MaxThreads {
 		return refuse("", "%d threads: the Go runtime needs %d, and an image has at most %d", o.Threads, MinThreads, MaxThreads)
+	}
+	if err := o.checkGoFlags(); err != nil {
+		return err
 	}
 	_, err := o.env()
 	return err

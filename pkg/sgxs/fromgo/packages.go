@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"go/build"
 	"io"
 	"os"
@@ -49,6 +50,12 @@ func target(dir, pkg string) (runIn, pattern string, err error) {
 	if strings.HasSuffix(pkg, ".go") {
 		return "", "", refuse("name the directory that it is in", "%s is a file of Go source, not a package", pkg)
 	}
+	if path, version, ok := strings.Cut(pkg, "@"); ok && !build.IsLocalImport(pkg) && !filepath.IsAbs(pkg) {
+		if _, err := os.Stat(filepath.Join(dir, pkg)); err != nil {
+			return "", "", refuse(fmt.Sprintf("in a module of your own: go get %s, then eos build %s", pkg, path),
+				"%s asks for version %s: a module says which version it is", pkg, version)
+		}
+	}
 	at := pkg
 	if !filepath.IsAbs(at) {
 		at = filepath.Join(dir, at)
@@ -70,9 +77,9 @@ func target(dir, pkg string) (runIn, pattern string, err error) {
 }
 
 // list returns the main package and all that it needs.
-func (t *toolchain) list(ctx context.Context, pattern string, test bool) ([]*goPackage, error) {
-	args := []string{"list", "-e", "-deps", listFields, "--", pattern}
-	if test {
+func (t *toolchain) list(ctx context.Context, pattern string, o *Options) ([]*goPackage, error) {
+	args := slices.Concat([]string{"list", "-e", "-deps", listFields}, o.buildFlags(), []string{"--", pattern})
+	if o.Test {
 		args = slices.Insert(args, 1, "-test")
 	}
 	out, err := t.run(ctx, args...)
@@ -100,7 +107,7 @@ func checkPackages(pkgs []*goPackage, o *Options) error {
 		if !p.DepOnly && (p.ForTest == "" && !o.Test || strings.HasSuffix(p.ImportPath, ".test")) {
 			roots++
 		}
-		if err := checkPackage(p, pkgs); err != nil {
+		if err := checkPackage(p, pkgs, o); err != nil {
 			return err
 		}
 	}
@@ -138,7 +145,7 @@ func tested(pkgs []*goPackage) string {
 	return ""
 }
 
-func checkPackage(p *goPackage, all []*goPackage) error {
+func checkPackage(p *goPackage, all []*goPackage, o *Options) error {
 	if p.ImportPath == "runtime/cgo" {
 		return refuse("", "package %s is cgo's%s", p.ImportPath, wantedBy(p, all))
 	}
@@ -152,7 +159,7 @@ func checkPackage(p *goPackage, all []*goPackage) error {
 	if len(p.SysoFiles) > 0 {
 		return refuse("eos takes only Go and Go assembly", "package %s has machine code without source (%s)%s", p.ImportPath, strings.Join(p.SysoFiles, ", "), wantedBy(p, all))
 	}
-	if files := needsCgo(p); files != nil {
+	if files := needsCgo(p, o.tags()); files != nil {
 		return refuse("use a package that is written in Go", "package %s uses cgo (%s)%s", p.ImportPath, strings.Join(files, ", "), wantedBy(p, all))
 	}
 	return p.err()
@@ -160,23 +167,42 @@ func checkPackage(p *goPackage, all []*goPackage) error {
 
 // err is what the go command has against the package.
 func (p *goPackage) err() error {
-	switch {
-	case p.Error == nil:
+	if p.Error == nil {
 		return nil
-	case p.Error.Pos != "":
-		return refuse("", "%s: %s", p.Error.Pos, p.Error.Err)
 	}
-	return refuse("", "%s", p.Error.Err)
+	text, hint := adviceFor(p.Error.Err, p.Dir)
+	if p.Error.Pos != "" {
+		text = p.Error.Pos + ": " + text
+	}
+	return refuse(hint, "%s", text)
+}
+
+// adviceFor makes a hint of what the go command advises, or of what its message means
+// to a program's author.
+func adviceFor(text, dir string) (msg, hint string) {
+	if msg, do, ok := strings.Cut(text, "; to add it:"); ok {
+		return msg, strings.TrimSpace(do)
+	}
+	switch {
+	case strings.HasPrefix(text, "no Go files in"):
+		if found, _ := filepath.Glob(filepath.Join(dir, "cmd", "*", "main.go")); len(found) > 0 {
+			return text, "name a main package, for example ./cmd/" + filepath.Base(filepath.Dir(found[0]))
+		}
+		return text, "name the directory of a main package"
+	case strings.HasPrefix(text, "build constraints exclude all Go files"):
+		return text, "the files are for other systems, or for build tags: --tags"
+	}
+	return text, ""
 }
 
 // needsCgo returns the files of a package that are left out without cgo, unless
 // the package has others to take their place: then it can do without.
-func needsCgo(p *goPackage) []string {
+func needsCgo(p *goPackage, tags []string) []string {
 	if len(p.IgnoredGoFiles) == 0 || p.Dir == "" {
 		return nil
 	}
 	c := build.Default
-	c.GOOS, c.GOARCH, c.Compiler, c.CgoEnabled = "linux", "amd64", "gc", true
+	c.GOOS, c.GOARCH, c.Compiler, c.CgoEnabled, c.BuildTags = "linux", "amd64", "gc", true, tags
 	with, err := c.ImportDir(p.Dir, 0)
 	if err != nil || len(with.CgoFiles) == 0 {
 		return nil
