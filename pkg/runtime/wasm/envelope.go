@@ -187,7 +187,6 @@ type loadLimits struct {
 	Concurrency *uint32 `json:"concurrency"`
 	Storage     *uint64 `json:"storage"`
 	Pool        *uint32 `json:"pool"`
-	Pool        *uint32 `json:"pool"`
 }
 
 func (r *loadRequest) app() (manifest.App, error) {
@@ -215,7 +214,6 @@ func (r *loadRequest) app() (manifest.App, error) {
 		set64(&a.Limits.OutputBytes, l.OutputBytes)
 		set64(&a.Limits.Concurrency, l.Concurrency)
 		set64(&a.Limits.Storage, l.Storage)
-		set64(&a.Limits.Pool, l.Pool)
 		set64(&a.Limits.Pool, l.Pool)
 	}
 	if p := r.Permissions; p != nil {
