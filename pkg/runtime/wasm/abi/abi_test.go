@@ -98,6 +98,22 @@ func TestInfer(t *testing.T) {
 	}
 }
 
+// TestInferNames: what nobody meant to be called is not.
+func TestInferNames(t *testing.T) {
+	for name, want := range map[string]bool{
+		"f": true, "get_item": true, "main2": true, "free_all": true, "größe": true,
+		"main": false, "malloc": false, "free": false, "__main_void": false, "__new": false, "asyncify_stop_unwind": false,
+		"cabi_realloc": false, "canonical_abi_free": false, "": false, "a b": false, "\x1b[2J": false, "a/b": false, "1st": false,
+	} {
+		if _, ok := Infer(name, nil, nil, nil); ok != want {
+			t.Errorf("%q: %v", name, ok)
+		}
+	}
+	if _, ok, err := ParseExport("free(p:u32)"); !ok || err != nil {
+		t.Errorf("with a signature: %v, %v", ok, err)
+	}
+}
+
 func FuzzParseExport(f *testing.F) {
 	f.Add("put(key:string,value:bytes)bool")
 	f.Fuzz(func(t *testing.T, export string) {

@@ -125,10 +125,22 @@ func names(types []ValueType) string {
 	return "(" + strings.Join(s, " ") + ")"
 }
 
+// toolExports are what tool chains export for themselves, and names that begin so.
+var (
+	toolExports  = []string{"main", "malloc", "calloc", "realloc", "free"}
+	toolPrefixes = []string{"__", "asyncify_", "cabi_", "canonical_abi_"}
+)
+
 // Infer makes a signature from core types: integers are signed. It reports false
-// for types that JSON cannot carry and for more than one result.
+// for types that JSON cannot carry and for more than one result, for an export that
+// is no name, and for what tool chains export for themselves: nobody meant it to be
+// called. Who does mean it says so with a signature.
 func Infer(name string, params, results []ValueType, paramNames []string) (Signature, bool) {
 	s := Signature{Name: name, Params: []Param{}}
+	if !identifier(name) || slices.Contains(toolExports, name) ||
+		slices.ContainsFunc(toolPrefixes, func(p string) bool { return strings.HasPrefix(name, p) }) {
+		return s, false
+	}
 	types := map[ValueType]Type{I32: S32, I64: S64, f32v: F32, f64v: F64}
 	used := map[string]bool{}
 	for i, p := range params {
