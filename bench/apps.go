@@ -26,7 +26,8 @@ func appRows(dir string) []row {
 		request func(url string) *http.Request
 	}{
 		{"POST /data", func(url string) *http.Request { return post(url+"data", "hello") }},
-		{"WASM call", func(url string) *http.Request { return post(url+"rpc/hello/hello", `{"name":"eos"}`) }},
+		{"WASM call, Go", func(url string) *http.Request { return post(url+"rpc/hello/hello", `{"name":"eos"}`) }},
+		{"WASM call, C", func(url string) *http.Request { return post(url+"rpc/hello-c/hello", `{"name":"eos"}`) }},
 		{"WASM store put", func(url string) *http.Request {
 			return post(url+"rpc/notes/put", fmt.Sprintf(`{"name":%q,"text":"a text of a few words"}`, key()))
 		}},
@@ -64,25 +65,21 @@ func once(r *http.Request) {
 
 var buildApps sync.Once
 
-// runApps runs an image of the examples hello-go and notes, which it builds once.
+// runApps runs an image of the examples hello-go, hello-c and notes, which it builds once.
 func runApps(dir string) *exec.Cmd {
 	a := goApp(dir)
 	image := filepath.Join(dir, "apps.sgxs")
 	buildApps.Do(func() {
-		run := func(in string, env []string, name string, args ...string) {
-			cmd := exec.Command(name, args...)
-			cmd.Dir, cmd.Env = in, append(os.Environ(), env...)
-			if out, err := cmd.CombinedOutput(); err != nil {
-				panic(fmt.Sprintf("%v: %v\n%s", cmd, err, out))
-			}
+		for file, guest := range map[string]string{"hello": "hello-go", "hello-c": "hello-c", "notes": "notes"} {
+			check(os.WriteFile(filepath.Join(dir, file+".wasm"), guestCode(guest), 0o600))
 		}
-		wasm := []string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0"}
-		run("examples/hello-go", wasm, "go", "build", "-buildmode=c-shared", "-o", filepath.Join(dir, "hello.wasm"), ".")
-		run("examples/notes", wasm, "go", "build", "-buildmode=c-shared", "-o", filepath.Join(dir, "notes.wasm"), ".")
 		manifest := `
 [[app]]
 name = "hello"
 file = "hello.wasm"
+[[app]]
+name = "hello-c"
+file = "hello-c.wasm"
 [[app]]
 name = "notes"
 file = "notes.wasm"
@@ -91,7 +88,10 @@ interfaces = ["kv"]
 MAX_BYTES = "4096"
 `
 		check(os.WriteFile(filepath.Join(dir, "eos.toml"), []byte(manifest), 0o600))
-		run(".", nil, a.eos, "build", "-m", filepath.Join(dir, "eos.toml"), "-o", image)
+		cmd := exec.Command(a.eos, "build", "-m", filepath.Join(dir, "eos.toml"), "-o", image)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			panic(fmt.Sprintf("%v: %v\n%s", cmd, err, out))
+		}
 	})
 	state := filepath.Join(dir, "apps.state")
 	return exec.Command(a.eos, "run", "--platform-dir", dir, "--state", state, "--listen", "127.0.0.1:0", image)

@@ -93,7 +93,7 @@ func wanted(name string) bool {
 
 // rows puts the page together; dir is for its files.
 func rows(dir string) []row {
-	return slices.Concat(imageRows(dir), signRows(), enterRows(), usercallRows(dir), goRows(dir), attestRows(), storeRows(dir), runtimeRows(dir), appRows(dir))
+	return slices.Concat(imageRows(dir), signRows(), enterRows(), usercallRows(dir), goRows(dir), attestRows(), storeRows(dir), runtimeRows(dir), wasmRows(), appRows(dir))
 }
 
 // compare runs both sides in turn. The ratio is ours/baseline of rates, and of

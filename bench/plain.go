@@ -49,7 +49,9 @@ func servePlain(dir string) {
 			json.NewEncoder(w).Encode(v)
 		}
 	}
-	mux.HandleFunc("POST /rpc/hello/hello", answer(func(n note) (any, error) { return "Hello, " + n.Name + ", from inside an enclave.", nil }))
+	for _, app := range []string{"hello", "hello-c"} {
+		mux.HandleFunc("POST /rpc/"+app+"/hello", answer(func(n note) (any, error) { return "Hello, " + n.Name + ", from inside an enclave.", nil }))
+	}
 	mux.HandleFunc("POST /rpc/notes/put", answer(func(n note) (any, error) { return "stored", db.Set([]byte(n.Name), []byte(n.Text), pebble.Sync) }))
 	mux.HandleFunc("POST /rpc/notes/get", answer(func(n note) (any, error) {
 		v, c, err := db.Get([]byte(n.Name))

@@ -34,6 +34,8 @@ var recipes = map[string]recipe{
 	"all-c":                {"testdata/guests/src", clang("all.c", "-mexec-model=reactor"), nil},
 	"all-go":               goReactor("testdata/guests/src/all-go"),
 	"all-assemblyscript":   {"testdata/guests/src", asc("all.ts"), nil},
+	"work-c":               {"testdata/guests/src", clang("work.c", "-mexec-model=reactor"), nil},
+	"work-go":              goReactor("testdata/guests/src/work-go"),
 	"cgi-c":                {"testdata/guests/src", clang("cgi.c"), nil},
 	"wasi-c":               {"testdata/guests/src", clang("wasi.c"), nil},
 	"cgi-rust":             {"testdata/guests/src", rustc("cgi.rs", "bin"), nil},
