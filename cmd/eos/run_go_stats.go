@@ -102,7 +102,7 @@ func fitFlags(e dispatch.Stats) string {
 	const step = 4 << 20
 	heap := (e.HeapHigh + step - 1) / step * step
 	if e.HeapRefused > 0 {
-		heap = uint64(1) << bits.Len64(e.HeapHigh+e.HeapRefused)
+		heap = max(uint64(1)<<bits.Len64(e.HeapHigh+e.HeapRefused), 2*e.HeapSize)
 	}
 	threads := e.ThreadsHigh + 1
 	if e.NoThread {

@@ -107,7 +107,7 @@ func (p *Peer) Storm(seed uint64) (stop func()) {
 //go:norace
 func (p *Peer) scribble(rnd *rand.Rand) {
 	header, ring := p.m.HeaderBytes(), p.m.RingBytes()
-	off := []uintptr{0, 64, 128, 136, 192}[rnd.IntN(5)]
+	off := []uintptr{0, 64, 128, 136, 144, 192}[rnd.IntN(6)]
 	w := (*uint64)(unsafe.Pointer(&header[off]))
 	switch rnd.IntN(8) {
 	case 0:

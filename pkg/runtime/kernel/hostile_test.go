@@ -339,6 +339,7 @@ func TestHostileAnswers(t *testing.T) {
 					return
 				case <-time.After(100 * time.Microsecond):
 				}
+				h.in.Ask() // for statistics, all the time
 				if th, ok := h.threads[n%len(h.e.TCS)].Load().(platform.Thread); ok {
 					th.Interrupt()
 				}

@@ -171,6 +171,15 @@ func (m *memory) mmap(addr, n, prot, flags uint64) uint64 {
 	return r
 }
 
+// lacks notes that n bytes of the heap were wanted in vain, if that is the first time.
+func (m *memory) lacks(n uint64) {
+	lock(&m.lock)
+	if m.wanted == 0 {
+		m.wanted = n
+	}
+	unlock(&m.lock)
+}
+
 func (m *memory) place(addr, n, prot, flags uint64) uint64 {
 	switch {
 	case flags&mapNoReplace != 0 || addr != 0 && flags&mapFixed == 0:

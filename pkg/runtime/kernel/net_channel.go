@@ -88,7 +88,8 @@ func netUnlock() {
 			netTell()
 		}
 		if short && atomic.CompareAndSwapUint32(&net.short, 0, 1) {
-			say("eos: the enclave is out of memory for connections: build it with a larger --heap-size than ", boot().HeapEnd-boot().HeapLo, " bytes\n")
+			mem.lacks(poolSlab)
+			say("eos: the enclave is out of memory for connections: build it with a larger --heap-size than ", (boot().HeapEnd-boot().HeapLo)>>20, "MiB\n")
 		}
 		// The host has taken what was in the ring. Whoever found it full hears
 		// of that here: the host does not ring for it.

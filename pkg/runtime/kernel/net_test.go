@@ -729,8 +729,8 @@ func TestPoolBound(t *testing.T) {
 	if refused != id || uint64(len(socks)) != uint64(id-1) || !poolFull(7) {
 		t.Fatalf("%d was refused, %d are there, %d pages of %d", refused, len(socks), pool.used, poolLimit())
 	}
-	if !strings.Contains(n.stderr.String(), "--heap-size") {
-		t.Errorf("stderr: %q", n.stderr.String())
+	if !strings.Contains(n.stderr.String(), "--heap-size than 32MiB\n") || mem.wanted == 0 {
+		t.Errorf("stderr: %q, %d bytes wanted", n.stderr.String(), mem.wanted)
 	}
 	n.take(wire.TcpClose)
 	n.sendType(wire.TcpClose, id, "")
