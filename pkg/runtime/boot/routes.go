@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"io"
 	"net/http"
 	"path"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/enclaveos/eos/pkg/ratls"
+	"github.com/enclaveos/eos/pkg/runtime/ingress"
 	"github.com/enclaveos/eos/pkg/runtime/module"
 	"github.com/enclaveos/eos/pkg/wall/start"
 )
@@ -147,7 +147,7 @@ func (r *Runtime) uptime() int64 { return int64(time.Since(r.started) / time.Sec
 // data asks the modules in their order. A body that none of them knows comes back as
 // it is.
 func (r *Runtime) data(w http.ResponseWriter, req *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxData))
+	body, err := ingress.ReadAll(http.MaxBytesReader(w, req.Body, maxData))
 	if err != nil {
 		r.failWith(w, req, bodyError(err))
 		return

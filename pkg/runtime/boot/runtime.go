@@ -151,12 +151,12 @@ func (r *Runtime) Serve(ctx context.Context, l net.Listener) error {
 	return errors.Join(err, stopModules(r.modules))
 }
 
-// bodyShare is what requests' bodies may have of what the Go runtime may use: an eighth,
-// for what is made of a body takes a few times as much. 0 is the default, where there is
-// no such limit.
+// bodyShare is what requests' bodies may have of what the Go runtime may use: a
+// sixteenth, for what is made of a body takes a few times as much, but room for the
+// largest. 0 is the default, where there is no such limit.
 func bodyShare() int64 {
 	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
-		return limit / 8
+		return max(limit/16, maxData)
 	}
 	return 0
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -71,7 +70,7 @@ func bodyError(err error) error {
 
 // readJSON reads one JSON document of the known fields into v.
 func readJSON(w http.ResponseWriter, req *http.Request, most int64, v any) error {
-	b, err := io.ReadAll(http.MaxBytesReader(w, req.Body, most))
+	b, err := ingress.ReadAll(http.MaxBytesReader(w, req.Body, most))
 	switch {
 	case err != nil:
 		return bodyError(err)

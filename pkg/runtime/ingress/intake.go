@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -18,16 +19,23 @@ const freeBytes = 16 << 10
 
 // intake bounds how much of all bodies together handlers have read and may hold. When
 // that is reached, the body that has been coming for longest is given up: so who sends
-// slowly, to hold room, makes room for those that do not.
+// slowly, to hold room, makes room for those that do not. Room is free when the handler
+// that had it has returned; until then those that want it wait.
 type intake struct {
 	limit int64
 
 	mu     sync.Mutex
+	turn   *sync.Cond // there may be room, or somebody has been given up
 	used   int64
+	going  int        // bodies that have been given up and whose handlers run
 	coming *list.List // of *body, the oldest first: those that count and are not complete
 }
 
-func newIntake(limit int64) *intake { return &intake{limit: limit, coming: list.New()} }
+func newIntake(limit int64) *intake {
+	in := &intake{limit: limit, coming: list.New()}
+	in.turn = sync.NewCond(&in.mu)
+	return in
+}
 
 // body is the body of a request.
 type body struct {
@@ -78,23 +86,25 @@ func (b *body) count(n int64, complete bool) bool {
 		b.at = in.coming.PushBack(b)
 	}
 	for in.used > in.limit && !b.given {
-		victim := b
-		if first := in.coming.Front(); first != nil {
-			victim = first.Value.(*body)
+		switch first := in.coming.Front(); {
+		case in.going > 0:
+			in.turn.Wait()
+		case first != nil:
+			first.Value.(*body).giveUp()
+		default:
+			b.giveUp()
 		}
-		victim.giveUp()
 	}
 	return !b.given
 }
 
-// giveUp makes room: what the body's handler has is garbage as soon as it sees the
-// error. The caller holds in.mu.
+// giveUp tells the body's handler to make room. The caller holds in.mu.
 func (b *body) giveUp() {
 	b.given = true
+	b.in.going++
 	b.leave()
-	b.in.used -= b.held
-	b.held = 0
-	go b.stop() // it may wait for a writer of the connection
+	b.in.turn.Broadcast() // it may be among those that wait
+	go b.stop()           // a Read of it may wait for its client
 }
 
 // leave takes the body out of the list. The caller holds in.mu.
@@ -109,6 +119,34 @@ func (b *body) done() {
 	b.in.mu.Lock()
 	defer b.in.mu.Unlock()
 	b.leave()
+	if b.given {
+		b.in.going--
+	}
 	b.in.used -= b.held
 	b.held, b.given = 0, true // what is read later is nobody's
+	b.in.turn.Broadcast()
+}
+
+// chunk is how much ReadAll takes at a time: a slice that grows with the body would leave
+// holes of all sizes in a small heap.
+const chunk = 256 << 10
+
+// ReadAll reads a body to its end. A handler should use it rather than io.ReadAll.
+func ReadAll(r io.Reader) ([]byte, error) {
+	var full [][]byte
+	b := make([]byte, 0, 4<<10)
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case err == io.EOF && full == nil:
+			return b, nil
+		case err == io.EOF:
+			return slices.Concat(append(full, b)...), nil
+		case err != nil:
+			return nil, err
+		case len(b) == cap(b):
+			full, b = append(full, b), make([]byte, 0, min(4*cap(b), chunk))
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package ingress_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ func (h *hoarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, err := io.ReadFull(r.Body, kept)
 		h.stalled <- err
 	}
-	rest, err := io.ReadAll(r.Body)
+	rest, err := ingress.ReadAll(r.Body)
 	switch {
 	case errors.Is(err, ingress.ErrCrowded):
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -115,5 +116,41 @@ func TestIntake(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != 503 {
 		t.Errorf("more than all of it: %s", resp.Status)
+	}
+}
+
+// pieces gives what it has a piece at a time, and then an error.
+type pieces struct {
+	text []byte
+	size int
+	err  error
+}
+
+func (p *pieces) Read(b []byte) (int, error) {
+	n := copy(b[:min(len(b), p.size)], p.text)
+	if p.text = p.text[n:]; len(p.text) == 0 {
+		return n, p.err
+	}
+	return n, nil
+}
+
+func TestReadAll(t *testing.T) {
+	text := make([]byte, 3<<20)
+	for i := range text {
+		text[i] = byte(i ^ i>>8 ^ i>>16)
+	}
+	for _, n := range []int{0, 1, 4095, 4096, 4097, 4<<10 + 16<<10, 1 << 20, 3 << 20} {
+		for _, size := range []int{1, 1000, 1 << 20} {
+			if size == 1 && n > 1<<15 {
+				continue
+			}
+			if b, err := ingress.ReadAll(&pieces{text[:n], size, io.EOF}); err != nil || !bytes.Equal(b, text[:n]) {
+				t.Errorf("%d bytes by %d: %d, %v", n, size, len(b), err)
+			}
+			// What is cut off is not whole.
+			if _, err := ingress.ReadAll(&pieces{text[:n], size, io.ErrUnexpectedEOF}); err != io.ErrUnexpectedEOF {
+				t.Errorf("%d bytes by %d that are cut off: %v", n, size, err)
+			}
+		}
 	}
 }

@@ -3,7 +3,6 @@ package wasm
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -52,7 +51,7 @@ func (m *Module) answerError(w http.ResponseWriter, err error) {
 
 // body reads a request's body.
 func (m *Module) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	b, err := ingress.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	if err == nil {
 		return b, true
 	}
