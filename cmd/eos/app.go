@@ -187,6 +187,7 @@ type loadOrder struct {
 	Bytes       []byte               `json:"bytes"`
 	Hostnames   []string             `json:"hostnames"`
 	Interfaces  []manifest.Interface `json:"interfaces"`
+	Args        []string             `json:"args"`
 	Env         map[string]string    `json:"env"`
 	Egress      []string             `json:"egress"`
 	Limits      manifest.Limits      `json:"limits"`
@@ -239,7 +240,7 @@ func newLoadOrder(path, manifestPath string) (*loadOrder, error) {
 	}
 	o := &loadOrder{
 		Name: a.Name, Bytes: code, Hostnames: append([]string{}, a.Hostnames...), Interfaces: append([]manifest.Interface{}, a.Interfaces...),
-		Env: map[string]string{}, Egress: append([]string{}, a.Egress...), Limits: a.Limits,
+		Args: append([]string{}, a.Args...), Env: map[string]string{}, Egress: append([]string{}, a.Egress...), Limits: a.Limits,
 		Permissions: loadPermissions{a.Permissions.Default, append([]string{}, a.Permissions.Roles...), map[string]functionPolicy{}},
 	}
 	for _, kv := range a.Env {

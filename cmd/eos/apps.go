@@ -189,6 +189,9 @@ func appFacts(a *appInfo) []string {
 		granted = append(granted, string(i))
 	}
 	facts = append(facts, "interfaces", orNone(granted))
+	if len(a.Args) > 0 {
+		facts = append(facts, "arguments", strings.Trim(fmt.Sprintf("%q", a.Args), "[]"))
+	}
 	for _, kv := range a.Env {
 		facts = append(facts, "environment", oneLine(kv))
 	}

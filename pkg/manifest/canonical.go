@@ -49,7 +49,7 @@ func (m *Manifest) filled() *Manifest {
 	f.Apps, f.Roles = slices.Clone(list(m.Apps)), slices.Clone(list(m.Roles))
 	for i := range f.Apps {
 		a := &f.Apps[i]
-		a.Hostnames, a.Interfaces, a.Env, a.Egress = list(a.Hostnames), list(a.Interfaces), list(a.Env), list(a.Egress)
+		a.Hostnames, a.Interfaces, a.Args, a.Env, a.Egress = list(a.Hostnames), list(a.Interfaces), list(a.Args), list(a.Env), list(a.Egress)
 		p := &a.Permissions
 		p.Roles, p.Functions = list(p.Roles), slices.Clone(list(p.Functions))
 		for j := range p.Functions {
@@ -96,8 +96,8 @@ func Parse(text []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// Normalize sorts all lists, so that the order in which people write them does
-// not matter.
+// Normalize sorts all lists but arguments, so that the order in which people write
+// them does not matter.
 func (m *Manifest) Normalize() {
 	slices.SortStableFunc(m.Apps, func(a, b App) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortStableFunc(m.Roles, func(a, b Role) int { return cmp.Compare(a.Name, b.Name) })

@@ -15,7 +15,7 @@ const (
 	maxApps      = 256
 	maxRoles     = 256
 	maxList      = 1024     // elements of a list
-	maxEnv       = 64 << 10 // bytes of an app's environment
+	maxEnv       = 64 << 10 // bytes of an app's environment, and of its arguments
 	maxPages     = 65536    // of WASM memory
 	maxOutput    = 1 << 30
 	maxTime      = 24 * 3600 * 1000
@@ -101,7 +101,7 @@ func (a *App) check(roles map[string]bool) error {
 	}
 	where := "app " + a.Name
 	for _, err := range []error{
-		a.checkHostnames(where), a.Module.check(where), a.checkInterfaces(where), a.checkEnv(where), a.checkEgress(where),
+		a.checkHostnames(where), a.Module.check(where), a.checkInterfaces(where), a.checkArgs(where), a.checkEnv(where), a.checkEgress(where),
 		a.Limits.check(where), a.Permissions.check(where, roles),
 	} {
 		if err != nil {
@@ -146,6 +146,20 @@ func (a *App) checkInterfaces(where string) error {
 		}
 	}
 	return ascending(where, "interfaces", a.Interfaces, func(i Interface) string { return string(i) })
+}
+
+func (a *App) checkArgs(where string) error {
+	total := 0
+	for i, arg := range a.Args {
+		if !utf8.ValidString(arg) || strings.ContainsRune(arg, 0) {
+			return faultf(where, "argument %d is not UTF-8 without NUL", i+1)
+		}
+		total += len(arg) + 1
+	}
+	if total > maxEnv {
+		return faultf(where, "the arguments have %d bytes: at most %d", total, maxEnv)
+	}
+	return nil
 }
 
 func envKey(kv string) string {

@@ -30,6 +30,7 @@ type App struct {
 	Hostnames   []string    `json:"hostnames"`  // the names (SNI) that have its certificate
 	Module      Module      `json:"module"`     // what runs
 	Interfaces  []Interface `json:"interfaces"` // of the host's functions, those that it may call
+	Args        []string    `json:"args"`       // behind its name, in their order
 	Env         []string    `json:"env"`        // "KEY=value": its whole environment
 	Egress      []string    `json:"egress"`     // "host:port" that it may connect to; "*.example.com:443" for subdomains
 	Limits      Limits      `json:"limits"`

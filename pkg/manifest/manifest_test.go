@@ -15,6 +15,7 @@ func sample() *Manifest {
 		a := NewApp(name)
 		a.Module = Module{SHA256: sha256.Sum256([]byte(name)), Size: 100, Encoding: Zstd, StoredSize: 40}
 		a.Hostnames = []string{name + ".example.org", "a-" + name}
+		a.Args = []string{"z", "", "a"}
 		a.Env = []string{"Z=", "A=1 \u2028<&>"}
 		a.Egress = []string{"[2001:db8::1]:443", "192.0.2.1:80", "*.example.org:443", "example.org:8443"}
 		a.Permissions = Permissions{Default: WithRole, Roles: []string{"writer", "reader"}, Functions: []FunctionPolicy{
@@ -58,7 +59,7 @@ func TestCanonical(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"format":1,"apps":[{"name":"hello","hostnames":[],"module":{"sha256":"01` + strings.Repeat("0", 62) + `","size":2,"encoding":"wasm","stored_size":2},` +
-		`"interfaces":["caller","crypto","kv","random"],"env":[],"egress":[],` +
+		`"interfaces":["caller","crypto","kv","random"],"args":[],"env":[],"egress":[],` +
 		`"limits":{"fuel":10000000000,"memory_pages":1024,"time_ms":10000,"output_bytes":1048576,"concurrency":16,"storage":268435456,"pool":0},` +
 		`"permissions":{"default_policy":"public","default_roles":[],"functions":[]}}],"roles":[]}`
 	if string(got) != want {
@@ -128,6 +129,9 @@ func TestCheck(t *testing.T) {
 		{"app hello: module has 100 bytes and is stored with 40", func(m *Manifest) { m.Apps[0].Module.Encoding = Raw }},
 		{`app hello: unknown interface "gpu"`, func(m *Manifest) { m.Apps[0].Interfaces[0] = "gpu" }},
 		{`app hello: interfaces: "kv" is there twice`, func(m *Manifest) { m.Apps[0].Interfaces = []Interface{KV, KV} }},
+		{"app hello: argument 2 is not UTF-8 without NUL", func(m *Manifest) { m.Apps[0].Args[1] = "\xff" }},
+		{"app hello: argument 3 is not UTF-8 without NUL", func(m *Manifest) { m.Apps[0].Args[2] = "a\x00" }},
+		{"app hello: the arguments have 65540 bytes", func(m *Manifest) { m.Apps[0].Args[0] = strings.Repeat("x", 65536) }},
 		{`app hello: environment: "1A" is no name of a variable`, func(m *Manifest) { m.Apps[0].Env[0] = "1A=" }},
 		{`app hello: environment: "A" is no name of a variable`, func(m *Manifest) { m.Apps[0].Env[0] = "A" }},
 		{"app hello: environment: the value of A is not UTF-8 without NUL", func(m *Manifest) { m.Apps[0].Env[0] = "A=\xff" }},

@@ -7,6 +7,7 @@
 //	hostnames = ["notes.example.org"]    # names that get its certificate
 //	interfaces = ["kv", "random"]        # what of the host it may use
 //	egress = ["api.example.org:443"]     # where it may connect to
+//	args = ["-v"]                        # its arguments, behind its name
 //
 //	[app.env]                            # its environment, measured
 //	GREETING = "hello"
@@ -93,6 +94,7 @@ type app struct {
 	Hostnames   []string          `toml:"hostnames"`
 	Interfaces  []string          `toml:"interfaces"`
 	Egress      []string          `toml:"egress"`
+	Args        []string          `toml:"args"`
 	Env         map[string]string `toml:"env"`
 	Limits      limits            `toml:"limits"`
 	Permissions permissions       `toml:"permissions"`
@@ -209,7 +211,7 @@ func (t *app) convert() (*manifest.App, error) {
 		}
 	}
 	a := manifest.NewApp(name)
-	a.Hostnames, a.Egress = t.Hostnames, t.Egress
+	a.Hostnames, a.Egress, a.Args = t.Hostnames, t.Egress, t.Args
 	if t.Interfaces != nil {
 		a.Interfaces = nil
 		for _, i := range t.Interfaces {

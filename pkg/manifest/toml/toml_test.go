@@ -17,6 +17,7 @@ file = "notes.wasm"
 hostnames = ["notes.example.org"]
 interfaces = ["random", "kv"]
 egress = ["api.example.org:443"]
+args = ["z", "a"]
 [app.env]
 B = "2"
 A = "1"
@@ -61,7 +62,7 @@ func TestFull(t *testing.T) {
 	}
 	for _, want := range []string{
 		`{"name":"notes","hostnames":["notes.example.org"],`,
-		`"interfaces":["kv","random"],"env":["A=1","B=2"],"egress":["api.example.org:443"],`,
+		`"interfaces":["kv","random"],"args":["z","a"],"env":["A=1","B=2"],"egress":["api.example.org:443"],`,
 		`"limits":{"fuel":1000000,"memory_pages":32,"time_ms":1500,"output_bytes":4096,"concurrency":3,"storage":3145728,"pool":2},`,
 		`"permissions":{"default_policy":"authenticated","default_roles":[],"functions":[{"name":"erase","policy":"role","roles":["editor"]}]}`,
 		`"roles":[{"name":"editor","tokens":["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]}]}`,

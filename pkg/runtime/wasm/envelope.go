@@ -163,6 +163,7 @@ type loadRequest struct {
 
 	Hostnames  []string             `json:"hostnames"`
 	Interfaces []manifest.Interface `json:"interfaces"`
+	Args       []string             `json:"args"`
 	Env        map[string]string    `json:"env"`
 	Egress     []string             `json:"egress"`
 	Limits     *loadLimits          `json:"limits"`
@@ -200,6 +201,7 @@ func (r *loadRequest) app() (manifest.App, error) {
 	if r.Interfaces != nil {
 		a.Interfaces = r.Interfaces
 	}
+	a.Args = append(a.Args, r.Args...)
 	for k, v := range r.Env {
 		a.Env = append(a.Env, k+"="+v)
 	}

@@ -137,7 +137,6 @@ func (in *instance) used() uint64 {
 
 // stdio is what a guest reads and writes.
 type stdio struct {
-	args   []string
 	env    []string
 	stdin  io.Reader
 	stdout io.Writer // nil: the log
@@ -152,7 +151,7 @@ func (in *instance) make(s stdio) (_ *instance, err error) {
 	a := in.app
 	in.logs = [2]*logWriter{{in: in, stream: "stdout"}, {in: in, stream: "stderr"}}
 	config := wazero.NewModuleConfig().WithName("").WithStartFunctions().
-		WithArgs(append([]string{a.Name}, s.args...)...).
+		WithArgs(append([]string{a.Name}, a.Args...)...).
 		WithRandSource(randomness{in}).
 		WithWalltime(in.walltime, sys.ClockResolution(time.Microsecond)).
 		WithNanotime(in.nanotime, sys.ClockResolution(time.Microsecond)).

@@ -115,7 +115,7 @@ func otherGuest(t testing.TB) *App {
 	defer sharedMu.Unlock()
 	if sharedToo == nil {
 		h := &Host{Engine: Interpreter, Log: a.host.Log, Tables: a.host.Tables, Quotas: a.host.Quotas, SealRoot: a.host.SealRoot}
-		sharedToo = load(t, h, "other", guest(t), func(m *manifest.App) { m.Env = a.Env })
+		sharedToo = load(t, h, "other", guest(t), func(m *manifest.App) { m.Args, m.Env = a.Args, a.Env })
 	}
 	return sharedToo
 }
@@ -126,7 +126,7 @@ func sharedGuest(t testing.TB) *App {
 	defer sharedMu.Unlock()
 	if sharedApp == nil {
 		sharedApp = load(t, newHost(t, Compiler), "guest", guest(t), func(m *manifest.App) {
-			m.Env = []string{"COLOUR=green", "PWD=/"}
+			m.Args, m.Env = []string{"-v", "two words"}, []string{"COLOUR=green", "PWD=/"}
 			m.Egress = []string{"127.0.0.1:8443", "*.example.com:443"}
 		})
 	}
@@ -193,7 +193,7 @@ func TestEngines(t *testing.T) {
 			{"add", `{"p0":40,"p1":2}`, "42"},
 			{"greet", `{"name":"<wörld>"}`, `"hello, <wörld>"`},
 			{"getenv", `{"name":"COLOUR"}`, `"green"`},
-			{"args", `{}`, fmt.Sprintf("%q", app.Name)},
+			{"args", `{}`, fmt.Sprintf("%q", app.Name+" -v two words")},
 			{"write", `{"path":"/a/b/c.txt","text":"text"}`, `"ok"`},
 			{"read", `{"path":"/a/b/c.txt"}`, `"text"`},
 			{"list", `{"path":"/a"}`, `"b/"`},
