@@ -2,6 +2,8 @@
 // ways in, one way out, and the boot page in which the image says how it is
 // laid out. Everything rich goes through the rings of pkg/channel.
 //
+// The list of what crosses it is boundary.txt, which a test generates from this file.
+//
 // It imports nothing, because both sides of the wall, the builder of images and
 // the kernel inside the Go runtime share it.
 package wall
@@ -103,12 +105,17 @@ const ChannelDescSize = 40
 //	16  u64  number of arguments, at most MaxArgc
 //	24  u64  address of the clock page
 //	32  u64  number of processors
+//	40  u64  flags: bit 0 RunInUse; the others are ignored
 //
 // The clock page, 8-byte aligned: u32 sequence (odd while it is written), u32 zero,
 // u64 TSC base, u64 nanoseconds per tick * 2^32, u64 monotonic base ns, u64 wall-clock base ns.
 const (
-	RunDescSize   = 40
+	RunDescSize   = 48
 	ClockPageSize = 40
 	MaxArgs       = 64 << 10
 	MaxArgc       = 1024
+
+	// RunInUse says that the processor has XGETBV with ECX = 1, which tells the
+	// state components that are in use: CPUID leaf 0DH, sub-leaf 1, EAX bit 2.
+	RunInUse = 1
 )
