@@ -20,6 +20,7 @@ func (o *output) function(b []byte, i int) ([]byte, *Error) {
 		return nil, err
 	}
 	o.byIndex = o.byIndex || p.byIndex
+	o.grows = o.grows || p.grows
 	if o.work += int64(p.blocks)*int64(p.blocks) + 25*int64(p.loops)*int64(p.loops); o.work > maxWork {
 		return nil, &Error{o.codes[i].bodyAt, "the module has so many blocks in large functions that compiling it would take minutes"}
 	}

@@ -90,6 +90,7 @@ type output struct {
 	data        []segment // the data section anew; nil: it stays as it is
 	work        int64     // how long compiling may take, in some unit
 	byIndex     bool      // code speaks of data segments by their index
+	grows       bool      // code grows a table
 	scratch     plan      // memory for the plan of each function
 }
 
@@ -226,23 +227,42 @@ func (o *output) rewrite(s section, refill uint32, bodies []byte) ([]byte, *Erro
 	return b, r.err
 }
 
-// tableSection copies the tables with a maximum that keeps them small: growing a
-// table beyond it fails, as growing may.
+// tableSection copies the tables with a maximum that keeps them small together: growing
+// a table beyond it fails, as growing may. Where no code grows any, none can.
 func (o *output) tableSection(r *reader) []byte {
-	n := r.u32()
-	b := appendU32(nil, n)
-	for range n {
+	type table struct {
+		kind   byte
+		lo, hi uint32
+	}
+	tables := make([]table, r.u32())
+	room := int64(maxTable)
+	for i := range tables {
 		at := r.off
 		if t := r.u8(); t == 0x40 {
 			r.failAt(at, "table with an initial value: not supported")
 		}
 		r.off = min(at, len(r.b))
-		t := r.refType()
-		lo, hi, hasMax := limits(r, maxTable)
+		t := &tables[i]
+		t.kind = r.refType()
+		var hasMax bool
+		t.lo, t.hi, hasMax = limits(r, maxTable)
 		if !hasMax {
-			hi = maxTable
+			t.hi = maxTable
 		}
-		b = appendU32(appendU32(append(b, t, 1), lo), min(hi, maxTable))
+		if room -= int64(t.lo); r.ok() && room < 0 {
+			r.failAt(at, "tables of more than %d elements together", maxTable)
+		}
+	}
+	if !r.ok() {
+		return nil
+	}
+	b := appendU32(nil, uint32(len(tables)))
+	for _, t := range tables {
+		hi := t.lo
+		if o.grows {
+			hi = min(t.hi, t.lo+uint32(room/int64(len(tables))))
+		}
+		b = appendU32(appendU32(append(b, t.kind, 1), t.lo), hi)
 	}
 	return b
 }
@@ -252,6 +272,7 @@ func (o *output) elements(r *reader) []byte {
 	n := r.count("element segments", 2)
 	bound(r, "element segments", n, maxSegments)
 	b := appendU32(nil, uint32(n))
+	all := 0
 	for range n {
 		at := r.off
 		kind := r.u32()
@@ -280,7 +301,8 @@ func (o *output) elements(r *reader) []byte {
 			}
 		}
 		k := r.count("elements", 1)
-		bound(r, "elements", k, maxTable)
+		all += k
+		bound(r, "elements", all, maxTable)
 		b = appendU32(b, uint32(k))
 		for range k {
 			if exprs {

@@ -37,19 +37,20 @@ func order(id byte) int {
 }
 
 // Bounds on a module, those of the browsers where they have one
-// (webassembly.github.io/spec/js-api, "Limits").
+// (webassembly.github.io/spec/js-api, "Limits") and where each instance does not take
+// memory of its own for it.
 const (
 	maxModule   = 128 << 20
 	maxTypes    = 1_000_000
 	maxImports  = 100_000
 	maxFuncs    = 1_000_000
-	maxGlobals  = 1_000_000
+	maxGlobals  = 10_000
 	maxExports  = 100_000
 	maxBody     = 7_654_321
 	maxLocals   = 50_000
 	maxParams   = 1000
 	maxTables   = 100
-	maxTable    = 1 << 20 // elements of a table
+	maxTable    = 1 << 18 // elements of all tables, and of all segments for them
 	maxSegments = 100_000
 )
 

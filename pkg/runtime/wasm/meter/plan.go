@@ -49,6 +49,7 @@ type plan struct {
 	table   bool  // it has a br_table with ways that are charged
 	vec     bool  // it has instructions on vectors
 	byIndex bool  // it speaks of data segments
+	grows   bool  // it grows a table
 	sync    int64 // how often it calls, by guess
 	frame   int64 // what a call takes from the stack budget
 }
@@ -171,6 +172,7 @@ func (d *module) plan(i int, p *plan) *Error {
 			p.vec = true
 		case opMisc:
 			p.size = p.size || sized(in)
+			p.grows = p.grows || in.sub == miscTableGrow
 			p.byIndex = p.byIndex || in.sub == miscMemoryInit || in.sub == miscDataDrop
 		case opBlock, opLoop, opIf:
 			k := construct{op: in.op, live: cur >= 0, values: d.arity(in.op, in.block), loops: loops, freq: freq}
