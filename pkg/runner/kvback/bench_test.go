@@ -184,3 +184,83 @@ func BenchmarkStore(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkLarge is a store of 100 000 keys: to open it, to read all of it, and what it
+// takes of the enclave's memory; and values of 16 KiB.
+func BenchmarkLarge(b *testing.B) {
+	ctx := context.Background()
+	host, err := kvback.Open(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { host.Close() })
+	open := func(b *testing.B) *kvstore.Store {
+		s, err := openOn(ctx, host, kvstore.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s
+	}
+	closing := func(b *testing.B, s *kvstore.Store) {
+		if err := s.Close(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s := open(b)
+	value := make([]byte, benchValue)
+	for i := 0; i < benchKeys; i += 1000 {
+		var ops []kvstore.Op
+		for j := range 1000 {
+			ops = append(ops, kvstore.Op{Key: benchKey(i + j), Value: value})
+		}
+		if err := s.Table("bench").Batch(ctx, ops); err != nil {
+			b.Fatal(err)
+		}
+	}
+	closing(b, s)
+	b.Run("open", func(b *testing.B) {
+		for b.Loop() {
+			closing(b, open(b))
+		}
+	})
+	s = open(b)
+	defer closing(b, s)
+	t := s.Table("bench")
+	count := func(b *testing.B) {
+		n := 0
+		if err := t.Scan(ctx, nil, func(_, v []byte) error { n++; return nil }); err != nil || n != benchKeys {
+			b.Fatal(n, err)
+		}
+	}
+	for _, part := range []string{"scan first", "scan again"} {
+		b.Run(part, func(b *testing.B) {
+			for range b.N {
+				count(b)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchKeys, "ns/key")
+			b.ReportMetric(float64(s.Stats().Memory)/(1<<20), "MiB")
+		})
+	}
+	b.Run("quota", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := s.SetQuota(ctx, 1<<40, t); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	big := make([]byte, 16<<10)
+	var n atomic.Uint64
+	for _, writers := range []int{1, 16} {
+		b.Run(fmt.Sprintf("put 16 KiB/writers=%d", writers), func(b *testing.B) {
+			b.SetBytes(int64(len(big)))
+			b.SetParallelism(max(1, writers/2))
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := t.Put(ctx, benchKey(int(n.Add(1)%1000)), big); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+}

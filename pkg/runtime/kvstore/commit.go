@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 
 	"github.com/enclaveos/eos/pkg/channel/kvwire"
 )
@@ -12,10 +13,12 @@ import (
 // request is a batch of one caller. It is prepared by the caller, so that callers
 // encrypt side by side.
 type request struct {
-	ops  []change
-	wire int // bytes of ops in the host's batch
-	log  int // bytes of ops in the log, at most
-	done chan error
+	ops   []change // the committer's, once taken is set; before, the caller's
+	count int      // of ops
+	wire  int      // bytes of ops in the host's batch
+	log   int      // bytes of ops in the log, at most
+	taken atomic.Bool
+	done  chan error
 }
 
 // change is an operation of a request.
@@ -56,7 +59,7 @@ type landing struct {
 const maxFlight = kvwire.MaxPayload - 1<<10
 
 func (f *flight) fits(r *request) bool {
-	return len(f.requests) == 0 || f.size+r.wire+r.log <= maxFlight && len(f.ops)+len(r.ops) <= MaxOps
+	return len(f.requests) == 0 || f.size+r.wire+r.log <= maxFlight && len(f.ops)+r.count <= MaxOps
 }
 
 // maxUnderWay is how many commits are with the host at a time: so it writes the next one
@@ -142,8 +145,12 @@ func (s *Store) gather(f *flight, last int) *request {
 	}
 }
 
-// board makes a request a part of a commit, or fails it.
+// board makes a request a part of a commit, or fails it. One whose caller has gone is
+// forgotten.
 func (s *Store) board(f *flight, r *request) {
+	if !r.taken.CompareAndSwap(false, true) {
+		return
+	}
 	if err := s.change(context.Background(), f, r); err != nil {
 		r.done <- err
 		return

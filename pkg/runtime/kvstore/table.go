@@ -76,7 +76,7 @@ func (t *Table) Batch(ctx context.Context, ops []Op) error {
 	if len(ops) > MaxOps {
 		return fmt.Errorf("%w: a batch of %d operations, at most %d", ErrTooLarge, len(ops), MaxOps)
 	}
-	r := &request{ops: make([]change, len(ops)), done: make(chan error, 1)}
+	r := &request{ops: make([]change, len(ops)), count: len(ops), done: make(chan error, 1)}
 	for _, o := range ops {
 		if err := checkKey(o.Key); err != nil {
 			return err
@@ -116,6 +116,9 @@ func (t *Table) Batch(ctx context.Context, ops []Op) error {
 	case err := <-r.done:
 		return err
 	case <-ctx.Done():
+		if r.taken.CompareAndSwap(false, true) {
+			r.ops = nil // it waits on in the queue, which must not fill the memory
+		}
 		return ctx.Err()
 	case <-t.s.ended:
 		select {
