@@ -27,17 +27,62 @@ func Unmarshal(b []byte, v any) error { return unmarshal(b, v, false) }
 // version's, which mean nothing here.
 func UnmarshalKnown(b []byte, v any) error { return unmarshal(b, v, true) }
 
-func unmarshal(b []byte, v any, open bool) error {
-	if !utf8.Valid(b) {
-		return errors.New("not UTF-8")
+// Members are those of an object, which is checked as Unmarshal does. They lie in b: a
+// large text is not copied.
+func Members(b []byte) (map[string]json.RawMessage, error) {
+	s := scanner{b: b}
+	if err := s.check(nil); err != nil {
+		return nil, err
 	}
-	if json.Valid(b) { // otherwise the decoder says best what is wrong
-		s := scanner{b: b, open: open}
-		if err := s.value(reflect.TypeOf(v)); err != nil {
-			return err
+	if s.i = 0; s.next() != '{' {
+		return nil, errors.New("not an object")
+	}
+	members := map[string]json.RawMessage{}
+	for s.i++; s.next() != '}'; {
+		name, err := s.text()
+		if err != nil {
+			return nil, err
 		}
+		s.next()
+		from := s.i
+		if err := s.value(nil); err != nil {
+			return nil, err
+		}
+		members[s.name(name)] = b[from:s.i:s.i]
+	}
+	return members, nil
+}
+
+// Text is what a string of Members means. It lies in raw if there is no escape in it.
+func Text(raw json.RawMessage) ([]byte, error) {
+	if len(raw) < 2 || raw[0] != '"' {
+		return nil, errors.New("not a string")
+	}
+	if text := raw[1 : len(raw)-1]; raw[len(raw)-1] == '"' && bytes.IndexByte(text, '\\') < 0 && bytes.IndexByte(text, '"') < 0 {
+		return text[:len(text):len(text)], nil
+	}
+	var text string
+	err := json.Unmarshal(raw, &text)
+	return []byte(text), err
+}
+
+func unmarshal(b []byte, v any, open bool) error {
+	s := scanner{b: b, open: open}
+	if err := s.check(reflect.TypeOf(v)); err != nil {
+		return err
 	}
 	return json.Unmarshal(b, v)
+}
+
+// check walks over all of the text.
+func (s *scanner) check(t reflect.Type) error {
+	if !utf8.Valid(s.b) {
+		return errors.New("not UTF-8")
+	}
+	if !json.Valid(s.b) {
+		return json.Unmarshal(s.b, new(json.RawMessage)) // which says what is wrong
+	}
+	return s.value(t)
 }
 
 // scanner walks over JSON that is known to be valid.

@@ -110,6 +110,49 @@ func TestUnmarshalKnown(t *testing.T) {
 	}
 }
 
+func TestMembers(t *testing.T) {
+	text := []byte(` { "a" : "x" ,"b":[1, {"c":2}], "\u0063":-1.5e3,"d":"\u00e9\n" , "e":{} , "f":"" , "g": true }  `)
+	got, err := Members(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]json.RawMessage{"a": []byte(`"x"`), "b": []byte(`[1, {"c":2}]`), "c": []byte("-1.5e3"), "d": []byte(`"\u00e9\n"`),
+		"e": []byte("{}"), "f": []byte(`""`), "g": []byte("true")}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s; want %s", got, want)
+	}
+	for name, text := range map[string]string{"a": "x", "d": "é\n", "f": ""} {
+		if b, err := Text(got[name]); err != nil || string(b) != text {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
+	for _, name := range []string{"b", "c", "e", "g", "none"} {
+		if b, err := Text(got[name]); err == nil {
+			t.Errorf("%s is the text %q", name, b)
+		}
+	}
+	for text, want := range map[string]string{
+		``: "unexpected end", `[]`: "not an object", `null`: "not an object", `"a"`: "not an object", `{"a":1,"a":2}`: "twice", `{"a":{"b":1,"b":1}}`: "twice",
+		`{"a":1}x`: "invalid character", `{"a":"\udc00"}`: "half a character", "{\"a\":\"\xff\"}": "not UTF-8",
+	} {
+		if _, err := Members([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %s", text, err, want)
+		}
+	}
+	big := []byte(`{"a":"` + strings.Repeat("x", 1<<20) + `"}`)
+	if n := testing.AllocsPerRun(5, func() {
+		m, err := Members(big)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := Text(m["a"]); err != nil || len(b) != 1<<20 {
+			t.Fatal(err)
+		}
+	}); n > 12 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // TestAllocation: many members take no more memory than their text does.
 func TestAllocation(t *testing.T) {
 	var b bytes.Buffer
@@ -178,6 +221,17 @@ func FuzzUnmarshal(f *testing.F) {
 			}
 		} else if json.Valid(b) && !twice && !strings.Contains(err.Error(), "half a character") && !strings.Contains(err.Error(), "UTF-8") {
 			t.Errorf("%q: %v", b, err)
+		}
+		var object map[string]json.RawMessage
+		if members, err := Members(b); (err == nil) != (Unmarshal(b, &object) == nil && object != nil) || err == nil && !reflect.DeepEqual(members, object) {
+			t.Errorf("%q is the object %s, and %s: %v", b, members, object, err)
+		}
+		for _, raw := range object {
+			var want *string
+			got, err := Text(raw)
+			if text := json.Unmarshal(raw, &want) == nil && want != nil; text != (err == nil) || text && *want != string(got) {
+				t.Errorf("%s is the text %q, %v", raw, got, err)
+			}
 		}
 		var d document
 		if Unmarshal(b, &d) == nil {

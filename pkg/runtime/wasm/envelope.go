@@ -60,8 +60,8 @@ func (m *Module) Handle(ctx context.Context, r *module.Request) (*module.Respons
 		}
 		return nil, &module.Error{Status: http.StatusUnauthorized, Message: fmt.Sprintf("%s needs the operator's token", key)}
 	}
-	var object map[string]json.RawMessage
-	if err := ijson.Unmarshal(r.Body, &object); err != nil {
+	object, err := ijson.Members(r.Body)
+	if err != nil {
 		return nil, &module.Error{Message: fmt.Sprintf("the body is not the JSON that was expected: %v", err)}
 	}
 	if len(object) != 1 {
@@ -369,11 +369,8 @@ func (m *Module) callNamed(ctx context.Context, c module.Caller, app, function s
 	}
 	params := map[string]json.RawMessage{}
 	if len(bytes.TrimSpace(body)) > 0 {
-		err := ijson.Unmarshal(body, &params)
-		if err == nil && params == nil {
-			err = errors.New("it is null")
-		}
-		if err != nil {
+		var err error
+		if params, err = ijson.Members(body); err != nil {
 			// Who may not call learns nothing else.
 			if f := m.allow(a, function, c); f != nil {
 				return nil, f

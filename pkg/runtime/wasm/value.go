@@ -7,21 +7,32 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/enclaveos/eos/pkg/ijson"
 	"github.com/enclaveos/eos/pkg/runtime/wasm/abi"
 )
 
+// maxNumber bounds the text of a number.
+const maxNumber = 1024
+
 // scalar is the core value of a JSON value.
 func scalar(t abi.Type, raw json.RawMessage) (uint64, error) {
-	text := string(bytes.TrimSpace(raw))
+	raw = bytes.TrimSpace(raw)
+	if len(raw) > maxNumber {
+		return 0, fmt.Errorf("%s is no %s", short(raw), t)
+	}
+	text := string(raw)
 	digits := text
 	if t == abi.S64 || t == abi.U64 { // numbers beyond 2^53 do not survive every client
-		var s string
-		if json.Unmarshal(raw, &s) == nil {
-			digits = s
+		if s, err := ijson.Text(raw); err == nil {
+			digits = string(s)
+			if digits == "-0" || strings.HasPrefix(digits, "+") || len(strings.TrimPrefix(digits, "-")) > 1 && strings.TrimPrefix(digits, "-")[0] == '0' {
+				digits = "" // as a number would be written, or not at all
+			}
 		}
 	}
 	switch t {
@@ -59,7 +70,7 @@ func scalar(t abi.Type, raw json.RawMessage) (uint64, error) {
 			return api.EncodeF64(v), nil
 		}
 	}
-	return 0, fmt.Errorf("%s is no %s", short(text), t)
+	return 0, fmt.Errorf("%s is no %s", short(raw), t)
 }
 
 // indirect is the bytes of a JSON value whose type lies in memory.
@@ -68,26 +79,28 @@ func indirect(t abi.Type, raw json.RawMessage) ([]byte, error) {
 	case abi.JSON:
 		return bytes.TrimSpace(raw), nil
 	default:
-		var s *string
-		if err := json.Unmarshal(raw, &s); err != nil || s == nil {
-			return nil, fmt.Errorf("%s is no %s", short(string(raw)), t)
+		text, err := ijson.Text(bytes.TrimSpace(raw))
+		if err != nil {
+			return nil, fmt.Errorf("%s is no %s", short(raw), t)
 		}
 		if t == abi.String {
-			return []byte(*s), nil
+			return text, nil
 		}
-		b, err := base64.StdEncoding.Strict().DecodeString(*s)
+		b := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+		n, err := base64.StdEncoding.Strict().Decode(b, text)
 		if err != nil {
-			return nil, fmt.Errorf("%s is not base64", short(*s))
+			return nil, fmt.Errorf("%s is not base64", short(text))
 		}
-		return b, nil
+		return b[:n], nil
 	}
 }
 
-func short(s string) string {
+// short is what an error says of something that may be long.
+func short[T ~string | ~[]byte](s T) string {
 	if len(s) > 40 {
-		return s[:40] + "..."
+		return string(s[:40]) + "..."
 	}
-	return s
+	return string(s)
 }
 
 // scalarJSON is the JSON of a core value.
