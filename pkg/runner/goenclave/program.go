@@ -154,7 +154,11 @@ func (p *program) runDesc() (uint64, error) {
 	text := p.give(len(args) + 8) // not empty
 	copy(text.bytes(), args)
 	m := p.give(wall.RunDescSize)
-	for i, v := range []uint64{text.addr(), uint64(len(args)), uint64(len(p.o.Args)), p.clock.page.addr(), uint64(processors())} {
+	var flags uint64
+	if p.enc.Caps.XInUse {
+		flags |= wall.RunInUse
+	}
+	for i, v := range []uint64{text.addr(), uint64(len(args)), uint64(len(p.o.Args)), p.clock.page.addr(), uint64(processors()), flags} {
 		m.store(i, v)
 	}
 	return m.addr(), nil

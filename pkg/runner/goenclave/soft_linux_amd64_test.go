@@ -122,6 +122,25 @@ func TestActs(t *testing.T) {
 	}
 }
 
+// Nothing of x87 and vector registers passes the wall, with either way to clean them.
+func TestVectorsAreCleaned(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		clear uint64 // flags of the RunDesc that the host takes away
+	}{{"as the processor is", 0}, {"without XGETBV", wall.RunInUse}} {
+		t.Run(c.name, func(t *testing.T) {
+			r := act(t, goenclavetest.Host{Enter: func(th *goenclavetest.Thread, _ sgx.Leaf, regs *platform.Regs) {
+				if th.Index == 0 && wall.ECall(regs.RDI) == wall.ECallRun {
+					hostWords(regs.RSI, 6)[5] &^= c.clear
+				}
+			}}, "", "vectors")
+			if r.err != nil || r.stdout != "registers are clean\n" {
+				t.Errorf("ended by %v: %.20000q", r.err, r.stdout)
+			}
+		})
+	}
+}
+
 func TestWallClock(t *testing.T) {
 	before := time.Now()
 	r := act(t, goenclavetest.Host{}, "", "clock", "10000")

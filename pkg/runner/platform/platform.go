@@ -38,6 +38,7 @@ type Caps struct {
 	MiscSelect   sgx.MiscSelect        // bits that ECREATE accepts
 	MaxSize      uint64                // largest enclave, bytes
 	SGX2         bool                  // EACCEPT and its family
+	XInUse       bool                  // XGETBV tells with ECX = 1 which features are in use
 	XSAVESize    func(sgx.XFRM) uint32 // bytes that an AEX saves for these features
 	EnforcesTCB  bool                  // secrets are safe from the host: hardware only
 	Restrictions []string              // what of the architecture is not enforced here, in words

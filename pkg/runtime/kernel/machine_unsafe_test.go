@@ -196,7 +196,7 @@ func TestOffsets(t *testing.T) {
 		"T_OSP": unsafe.Offsetof(th.osp), "T_FS": unsafe.Offsetof(th.fs), "T_HSP": unsafe.Offsetof(th.hostSP),
 		"T_HBP": unsafe.Offsetof(th.hostBP), "T_HRET": unsafe.Offsetof(th.hostPC), "T_KG": unsafe.Offsetof(th.kernelG),
 		"T_EG": unsafe.Offsetof(th.exceptionG), "T_PENDING": unsafe.Offsetof(th.pending), "T_GREGS": unsafe.Offsetof(th.gregs),
-		"T_START": unsafe.Offsetof(th.start),
+		"T_INUSE": unsafe.Offsetof(th.inUse), "T_START": unsafe.Offsetof(th.start),
 
 		"STATE_IDLE": stateIdle, "STATE_BUSY": stateBusy, "STATE_OCALL": stateOcall,
 
@@ -205,7 +205,7 @@ func TestOffsets(t *testing.T) {
 		"ESTACK_LO":  wall.BlockEStack - wall.BlockTPA,
 		"ESTACK_TOP": wall.BlockEStack + wall.EStackSize - wall.BlockTPA - 64,
 
-		"XFEATURES": xsaveMask,
+		"XFEATURES": xsaveMask, "XOTHERS": xsaveMask &^ 6, // SSE and AVX
 	}
 	var f frame
 	for name, off := range map[string]uintptr{

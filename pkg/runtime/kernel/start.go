@@ -109,7 +109,7 @@ func run(t *thread, desc uint64) (sp uint64, r wall.Refusal) {
 		return 0, wall.RefusedPointer
 	}
 	args, size, argc := load(desc), load(desc+8), load(desc+16)
-	page, cpus := load(desc+24), load(desc+32)
+	page, cpus, flags := load(desc+24), load(desc+32), load(desc+40)
 	if size == 0 || size > wall.MaxArgs || argc == 0 || argc > wall.MaxArgc {
 		return 0, wall.RefusedSize
 	}
@@ -145,6 +145,9 @@ func run(t *thread, desc uint64) (sp uint64, r wall.Refusal) {
 	if !fillRandom(seed, 16) {
 		mem.munmap(copied, size)
 		return 0, wall.RefusedState
+	}
+	for i := uint64(0); i < b.Threads; i++ {
+		threadAt(i).inUse = flags & wall.RunInUse
 	}
 	clockPage = page
 	processors = cpus

@@ -94,7 +94,7 @@ func (e *enclave) runDesc(t *testing.T, args string, argc uint64) uint64 {
 	t.Helper()
 	p := e.host(t, 128<<10)
 	put(p+4096, args)
-	for i, v := range []uint64{p + 4096, uint64(len(args)), argc, e.clock(t), 2} {
+	for i, v := range []uint64{p + 4096, uint64(len(args)), argc, e.clock(t), 2, ^uint64(0)} {
 		store(p+8*uint64(i), v)
 	}
 	return p
@@ -166,6 +166,9 @@ func TestRun(t *testing.T) {
 		t.Fatalf("start: %d, %#x", action, sp)
 	}
 	put(desc+4096, "evil") // too late
+	if th.inUse != wall.RunInUse || threadAt(testThreads-1).inUse != wall.RunInUse {
+		t.Errorf("the flags are %#x and %#x", th.inUse, threadAt(testThreads-1).inUse)
+	}
 	str := func(p uint64) string {
 		s := ""
 		for ; *at[byte](p) != 0; p++ {

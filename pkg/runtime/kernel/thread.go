@@ -19,6 +19,7 @@ import (
 //	96  32  a g for the exception stack
 //	128  8  pending signals: bit n-1 for signal n
 //	136  8  registers for sigreturn
+//	144  8  not 0: XGETBV with ECX = 1 tells which registers are in use
 //	192     frame with which a new thread starts
 //	0x400   XSAVE image that means the initial state
 type thread struct {
@@ -31,7 +32,8 @@ type thread struct {
 	kernelG, exceptionG    [4]uint64
 	pending                uint64
 	gregs                  uint64
-	_                      [6]uint64
+	inUse                  uint64
+	_                      [5]uint64
 	start                  frame
 
 	// The rest is for Go code only.

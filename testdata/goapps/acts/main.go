@@ -26,6 +26,7 @@ var acts = map[string]func(args []string){
 	"term":    term,
 	"yes":     yes,
 	"clock":   clock,
+	"vectors": vectors,
 }
 
 func main() {

@@ -33,6 +33,7 @@ type cpuFeatures struct {
 	rdrand    bool
 	xsave     bool
 	xfrm      sgx.XFRM // that enclaves may have
+	xInUse    bool     // XGETBV with ECX = 1
 	xcr0      uint64
 	mxcsrMask uint32 // bits of MXCSR that exist
 	area      [64]xsaveComponent
@@ -70,6 +71,8 @@ func probeCPU() (f cpuFeatures) {
 		return f
 	}
 	f.xcr0 = xgetbv()
+	a, _, _, _ := cpuid(0xd, 1)
+	f.xInUse = a&4 != 0
 	f.xfrm = sgx.XFRM(f.xcr0) & supportedXFRM
 	if f.xfrm&sgx.XFRMAVX512 != sgx.XFRMAVX512 {
 		f.xfrm &^= sgx.XFRMAVX512

@@ -52,6 +52,7 @@ func New(o Options) (platform.Platform, error) {
 		MiscSelect:   sgx.MiscEXINFO,
 		MaxSize:      maxEnclaveSize,
 		XSAVESize:    cpu().xsaveSize,
+		XInUse:       cpu().xInUse,
 		Restrictions: restrictions(noCPUID),
 	}}, nil
 }
