@@ -35,6 +35,8 @@ type network interface {
 	goenclave.DataPlane
 	// facts are what --stats says of it.
 	facts() []string
+	// ended says what of the command line was for nothing.
+	ended(u *ui)
 }
 
 // isGoImage reports whether the image at path is one of a Go program, by its first
@@ -97,6 +99,7 @@ func runGo(ctx context.Context, u *ui, p platform.Platform, path string, args []
 		defer onUSR1(func() { askStats(ctx, u, c, net) })()
 	}
 	err = c.Run(ctx)
+	net.ended(u)
 	stopped := caught()
 	var exit *goenclave.ExitError
 	switch {

@@ -80,6 +80,9 @@ func (p *Proxy) listen(c *sock, asked string, backlog int) {
 		fd, got, err = listenSocket(netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port()), false, backlog) // a host without IPv6
 	}
 	if err != nil {
+		if p.opt.Listening != nil {
+			p.opt.Listening(asked, at.String(), err)
+		}
 		p.refuse(c, errnoOf(err), fmt.Sprintf("listen on %v: %v", at, err))
 		return
 	}
@@ -89,7 +92,7 @@ func (p *Proxy) listen(c *sock, asked string, backlog int) {
 		return
 	}
 	if p.opt.Listening != nil {
-		p.opt.Listening(asked, got.String())
+		p.opt.Listening(asked, got.String(), nil)
 	}
 	says := got
 	if mapped {

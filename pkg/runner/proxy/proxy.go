@@ -29,8 +29,9 @@ type Options struct {
 	// Resolver is the host's resolver; nil is net.DefaultResolver.
 	Resolver *net.Resolver
 	// Listening is called for each listener with the address that the program asked
-	// for and the one that it got. It must not call the Proxy.
-	Listening func(asked, got string)
+	// for and the one that it got, or why it has not got the one that it was to. It
+	// must not call the Proxy.
+	Listening func(asked, got string, err error)
 }
 
 // Defaults of Options.

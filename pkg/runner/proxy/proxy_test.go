@@ -323,17 +323,34 @@ func TestListenEverywhere(t *testing.T) {
 }
 
 func TestPublish(t *testing.T) {
-	var asked, got string
-	m, err := proxy.ParsePublish("127.0.0.1:0:8443")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := start(t, proxy.Options{Publish: []proxy.Publish{m}, Listening: func(a, g string) { asked, got = a, g }})
+	defer taken.Close()
+	var asked, got string
+	var failed error
+	o := proxy.Options{Listening: func(a, g string, err error) { asked, got, failed = a, g, err }}
+	for _, s := range []string{"127.0.0.1:0:8443", taken.Addr().String() + ":8444"} {
+		m, err := proxy.ParsePublish(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Publish = append(o.Publish, m)
+	}
+	e := start(t, o)
 	l, says := e.listen("0.0.0.0:8443")
-	if says != "0.0.0.0:8443" || asked != "0.0.0.0:8443" || !strings.HasPrefix(got, "127.0.0.1:") {
-		t.Errorf("the program is told %s, people are told %s for %s", says, got, asked)
+	if says != "0.0.0.0:8443" || asked != "0.0.0.0:8443" || !strings.HasPrefix(got, "127.0.0.1:") || failed != nil {
+		t.Errorf("the program is told %s, people are told %s for %s, %v", says, got, asked, failed)
 	}
 	e.accept(l, got)
+	// What people are told of an address that is taken is not the program's.
+	id := e.id()
+	e.send(wire.AppendListen(nil, id, []byte("0.0.0.0:8444"), 10))
+	e.want(wire.TcpError, id)
+	if asked != "0.0.0.0:8444" || got != taken.Addr().String() || !errors.Is(failed, syscall.EADDRINUSE) {
+		t.Errorf("people are told %s for %s, %v", got, asked, failed)
+	}
 }
 
 func TestParsePublish(t *testing.T) {
