@@ -34,6 +34,7 @@ const (
 	fdPipeOut // where a pipe is read
 	fdPipeIn  // where it is written
 	fdNode    // in the file tree
+	fdLink    // the list of network interfaces
 	fdRPC     // the program's part of the RPC channel
 )
 

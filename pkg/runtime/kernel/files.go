@@ -94,7 +94,7 @@ func stat(kind uint8, obj uint32, buf uint64) uint64 {
 		mode, size = modeFile, fileSize(obj)
 	case fdStdin, fdStdout, fdStderr, fdEpoll, fdEvent, fdPipeOut, fdPipeIn, fdRPC:
 		mode = modeFIFO
-	case fdSocket:
+	case fdSocket, fdLink:
 		mode = modeSocket
 	}
 	*at[uint64](buf) = 1                                      // st_dev

@@ -19,6 +19,7 @@ type memory struct {
 	taken, liveBits  uint64 // addresses of the bitmaps
 	live             uint64 // pages
 	used, usedMax    uint64 // of them in the heap area, and the most
+	noCode           bool   // it has been said that other memory is never executable
 	wanted           uint64 // bytes of the first request that did not fit
 }
 
@@ -303,6 +304,13 @@ func (m *memory) mprotect(addr, n, prot uint64) uint64 {
 		return 0
 	}
 	if prot&protExec != 0 && a != &m.code {
+		lock(&m.lock)
+		first := !m.noCode
+		m.noCode = true
+		unlock(&m.lock)
+		if first {
+			sayText("eos: the program may not execute memory that it has not mapped as executable; eos build --code-size is for compilers that do\n")
+		}
 		return errAcces
 	}
 	if prot == 0 {

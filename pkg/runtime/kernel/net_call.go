@@ -45,6 +45,8 @@ func sockCall(t *thread, f *frame) (r uint64, ok bool) {
 	switch {
 	case d == nil:
 		return errBadF, true
+	case d.kind == fdLink:
+		return linkCall(f, d), true
 	case d.kind != fdSocket:
 		return errNotSock, true
 	}

@@ -22,6 +22,9 @@ const answerTime = 30 * second
 
 // sockSocket is socket(2): there is TCP over IPv4 and IPv6, and nothing else.
 func sockSocket(family, typ, proto uint64) uint64 {
+	if family == afNetlink {
+		return linkSocket(typ, proto)
+	}
 	if family != afInet && family != afInet6 {
 		return errAFNoSupport
 	}

@@ -81,7 +81,7 @@ func TestSocketsInside(t *testing.T) {
 	}
 	err := <-n.ended
 	n.ended <- nil
-	if err != nil || ok != 14 {
+	if err != nil || ok != 15 {
 		t.Errorf("%d acts are ok, %v", ok, err)
 	}
 	if s := n.proxy.Stats(); s.Open != 0 {

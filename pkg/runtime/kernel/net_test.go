@@ -19,7 +19,7 @@ func TestSockSize(t *testing.T) {
 func TestSocketErrnos(t *testing.T) {
 	n := newNet(t, 64<<10)
 	for _, c := range []struct{ family, typ, proto, want uint64 }{
-		{1, sockStream, 0, errAFNoSupport}, {16, 3, 0, errAFNoSupport}, {0, sockStream, 0, errAFNoSupport},
+		{1, sockStream, 0, errAFNoSupport}, {17, 3, 0, errAFNoSupport}, {0, sockStream, 0, errAFNoSupport},
 		{afInet, 2, 0, errProtoNoSupport}, {afInet6, 2 | sockNonblok, 17, errProtoNoSupport}, {afInet, 3, 1, errProtoNoSupport},
 		{afInet, sockStream, 262 /* MPTCP */, errProtoNoSupport}, {afInet, sockStream | 1<<25, 0, errInval},
 	} {

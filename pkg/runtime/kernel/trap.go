@@ -34,13 +34,20 @@ const (
 	sysFcntl            = 72
 	sysGetcwd           = 79
 	sysReadlink         = 89
+	sysUmask            = 95
 	sysGettimeofday     = 96
+	sysSysinfo          = 99
 	sysGetuid           = 102
 	sysGetgid           = 104
 	sysGeteuid          = 107
 	sysGetegid          = 108
 	sysGetppid          = 110
+	sysGetgroups        = 115
 	sysSigaltstack      = 131
+	sysMlock            = 149
+	sysMunlock          = 150
+	sysMlockall         = 151
+	sysMunlockall       = 152
 	sysPrctl            = 157
 	sysArchPrctl        = 158
 	sysGettid           = 186
@@ -66,6 +73,7 @@ const (
 	sysPipe2            = 293
 	sysPrlimit64        = 302
 	sysGetrandom        = 318
+	sysMlock2           = 325
 	sysStatx            = 332
 	sysFaccessat2       = 439
 )
@@ -106,6 +114,8 @@ func trap(f *frame, t *thread) uint64 {
 		return mem.munmap(f.di, f.si)
 	case sysMprotect:
 		return mem.mprotect(f.di, f.si, f.dx)
+	case sysMlock, sysMlock2, sysMunlock, sysMlockall, sysMunlockall:
+		return 0 // what is in an enclave leaves the processor only encrypted
 	case sysMadvise:
 		return mem.madvise(f.di, f.si, f.dx)
 
@@ -124,6 +134,10 @@ func trap(f *frame, t *thread) uint64 {
 		return 1
 	case sysGetuid, sysGeteuid, sysGetgid, sysGetegid:
 		return 0
+	case sysUmask:
+		return 0o22
+	case sysGetgroups:
+		return 0 // none besides root's own
 	case sysArchPrctl:
 		const setFSBase = 0x1002
 		if f.di != setFSBase {
@@ -138,6 +152,8 @@ func trap(f *frame, t *thread) uint64 {
 		return errInval
 	case sysPrlimit64:
 		return prlimit(f.si, f.dx, f.r10)
+	case sysSysinfo:
+		return sysinfo(f.di)
 	case sysUname:
 		return uname(f.di)
 
@@ -249,6 +265,20 @@ func affinity(size, mask uint64) uint64 {
 	n := max(min(processors, usable()/2, 64), 1)
 	*at[uint64](mask) = ^uint64(0) >> (64 - n)
 	return 8
+}
+
+// sysinfo is struct sysinfo: how much memory there is, for those who make their caches
+// as big as that allows.
+func sysinfo(buf uint64) uint64 {
+	zero(buf, 112)
+	b := boot()
+	total, used := b.HeapEnd-b.HeapLo, mem.live*pageSize
+	*at[uint64](buf) = now(false) / second // uptime
+	*at[uint64](buf + 32) = total
+	*at[uint64](buf + 40) = total - min(used, total)
+	*at[uint16](buf + 80) = 1  // procs
+	*at[uint32](buf + 104) = 1 // mem_unit
+	return 0
 }
 
 // prlimit: the number of files is the only limit that anybody asks for.

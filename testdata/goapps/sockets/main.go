@@ -40,6 +40,7 @@ var acts = []struct {
 	{"options", options, 0},
 	{"errors", failures, 0},
 	{"names", names, 0},
+	{"interfaces", interfaces, 0},
 	{"deadlines", deadlines, 0},
 	{"halfclose", halfClose, 0},
 	{"reset", reset, 0},
@@ -238,6 +239,23 @@ func failures(int) error {
 		return err
 	}
 	l.Close()
+	return nil
+}
+
+// interfaces: the loopback is there, whatever else is.
+func interfaces(int) error {
+	list, err := net.Interfaces()
+	if err != nil || len(list) == 0 || list[0].Name != "lo" || list[0].Flags&net.FlagLoopback == 0 || list[0].MTU == 0 {
+		return fmt.Errorf("%+v, %v", list, err)
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil || !strings.Contains(fmt.Sprint(addrs), "127.0.0.1/8") {
+		return fmt.Errorf("%v, %v", addrs, err)
+	}
+	one, err := net.InterfaceByName("lo")
+	if err != nil || one.Index != list[0].Index {
+		return fmt.Errorf("%+v, %v", one, err)
+	}
 	return nil
 }
 
