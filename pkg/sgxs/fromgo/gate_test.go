@@ -24,7 +24,7 @@ func TestScanFunc(t *testing.T) {
 		{"ENCLU", "main.f", "\x0f\x01\xd7\xc3", []string{"ENCLU at main.f+0x0"}},
 		{"ENCLU of the kernel", "runtime.eosLeave.abi0", "\x0f\x01\xd7\x0f\x0b", nil},
 		{"a system call of the kernel", "runtime.eosLeave.abi0", "\x0f\x05\xc3", []string{"SYSCALL at runtime.eosLeave.abi0+0x0"}},
-		{"the clock", "runtime.eosReadTSC", "\x0f\x31\xc3", nil},
+		{"the clock", "internal/runtime/eoskernel.readTSC", "\x0f\x31\xc3", nil},
 		{"the clock", "eosRDTSCP.abi0", "\x0f\x31\xc3", nil},
 		{"the clock elsewhere", "runtime.eosEntry.abi0", "\x0f\x31\xc3", []string{"RDTSC at runtime.eosEntry.abi0+0x0"}},
 		{"GS", "main.f", "\xf3\x48\x0f\xae\xd8\xc3", []string{"WRGSBASE at main.f+0x0"}},
