@@ -173,6 +173,7 @@ func (in *instance) make(s stdio) (_ *instance, err error) {
 	mount := func(fs experimentalsys.FS, at string) { files = files.(sysfs.FSConfig).WithSysFSMount(fs, at) }
 	if a.files != nil {
 		in.files = a.files.View(in.fsAccess)
+		in.files.Bound(func() time.Time { return in.end })
 		mount(in.files, "/")
 	}
 	if len(a.Egress) > 0 && a.host.Dial != nil {

@@ -55,7 +55,7 @@ func storeOf(s *kvstore.Store) (Tables, Quotas) {
 // openStore gives the app its tables, and bounds them.
 func (a *App) openStore(ctx context.Context) error {
 	h := a.host
-	a.kv, a.keys = h.table("kv", a.Name), h.table("key", a.Name)
+	a.kv, a.keys = timed{h.table("kv", a.Name)}, timed{h.table("key", a.Name)}
 	var room func() int64
 	if h.Quotas != nil {
 		var err error
@@ -87,6 +87,53 @@ func tableName(kind, app string) string {
 		name = kind + ":#" + hex.EncodeToString(sum[:20])
 	}
 	return name
+}
+
+// timed is a table whose host may not answer: an instance waits for it until its time is
+// over.
+type timed struct{ t Table }
+
+func until(ctx context.Context) (context.Context, context.CancelFunc) {
+	if in, ok := ctx.Value(instanceKey{}).(*instance); ok {
+		return context.WithDeadline(ctx, in.end)
+	}
+	return ctx, func() {}
+}
+
+func (t timed) Get(ctx context.Context, key []byte) ([]byte, error) {
+	ctx, cancel := until(ctx)
+	defer cancel()
+	return t.t.Get(ctx, key)
+}
+
+func (t timed) Put(ctx context.Context, key, value []byte) error {
+	ctx, cancel := until(ctx)
+	defer cancel()
+	return t.t.Put(ctx, key, value)
+}
+
+func (t timed) Delete(ctx context.Context, key []byte) error {
+	ctx, cancel := until(ctx)
+	defer cancel()
+	return t.t.Delete(ctx, key)
+}
+
+func (t timed) Scan(ctx context.Context, prefix []byte, f func(key, value []byte) error) error {
+	ctx, cancel := until(ctx)
+	defer cancel()
+	return t.t.Scan(ctx, prefix, f)
+}
+
+func (t timed) Keys(ctx context.Context, prefix []byte, f func(key []byte, size int) error) error {
+	ctx, cancel := until(ctx)
+	defer cancel()
+	return t.t.Keys(ctx, prefix, f)
+}
+
+func (t timed) Batch(ctx context.Context, ops []kvstore.Op) error {
+	ctx, cancel := until(ctx)
+	defer cancel()
+	return t.t.Batch(ctx, ops)
 }
 
 // errStop ends a Scan early.

@@ -223,8 +223,14 @@ func (h *handle) Close() sys.Errno {
 	if h.closed {
 		return 0
 	}
-	h.view.f.mu.Lock()
-	defer h.view.f.mu.Unlock()
+	end := time.Time{}
+	if h.view.end != nil {
+		end = time.Now().Add(closing)
+		if t := h.view.end(); t.After(end) {
+			end = t
+		}
+	}
+	defer h.view.lock(end)()
 	h.closed = true
 	h.view.open--
 	return h.view.told(errnoOf(h.view.f.release(h.node)))

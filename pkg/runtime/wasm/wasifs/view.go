@@ -1,9 +1,11 @@
 package wasifs
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/tetratelabs/wazero/experimental/sys"
 	wsys "github.com/tetratelabs/wazero/sys"
@@ -15,7 +17,8 @@ import (
 type View struct {
 	sys.UnimplementedFS
 	f      *FS
-	access func(bytes int) // called before each operation; it may panic
+	access func(bytes int)  // called before each operation; it may panic
+	end    func() time.Time // nil: operations take as long as the store does
 	open   int
 	errno  sys.Errno // one of those below that wazero has not
 }
@@ -51,10 +54,36 @@ func (v *View) TakeErrno() uint32 {
 // that an operation moves, before it does.
 func (f *FS) View(access func(bytes int)) *View { return &View{f: f, access: access} }
 
+// Bound makes that operations fail that the store has not done when the time is over
+// that end says: a host that does not answer must not keep the file system.
+func (v *View) Bound(end func() time.Time) { v.end = end }
+
+// closing is how long the end of an instance, whose time may be over, waits for its files.
+const closing = 2 * time.Second
+
 func (v *View) enter(bytes int) func() {
 	v.access(bytes)
-	v.f.mu.Lock()
-	return v.f.mu.Unlock
+	if v.end == nil {
+		return v.lock(time.Time{})
+	}
+	return v.lock(v.end())
+}
+
+// lock begins an operation, and returns what ends it.
+func (v *View) lock(end time.Time) func() {
+	f := v.f
+	f.mu.Lock()
+	if end.IsZero() {
+		return f.mu.Unlock
+	}
+	all := f.ctx
+	ctx, cancel := context.WithDeadline(all, end)
+	f.ctx = ctx
+	return func() {
+		cancel()
+		f.ctx = all
+		f.mu.Unlock()
+	}
 }
 
 // OpenFile implements sys.FS.

@@ -50,7 +50,7 @@ const rootIno = 1
 
 // FS is a file system. One FS owns its table.
 type FS struct {
-	ctx   context.Context
+	ctx   context.Context // of the operation under way; guarded by mu
 	table Table
 	room  func() int64
 
@@ -378,10 +378,10 @@ func (f *FS) create(p place, dir bool, perm fs.FileMode) (uint64, sys.Errno) {
 	now := time.Now().UnixNano()
 	r := record{dir: dir, perm: uint32(perm & fs.ModePerm), mtime: now, atime: now}
 	ino := f.next
+	f.next++ // whatever comes of it: a batch whose time has ended may happen yet
 	if err := f.batch(put(nodeKey(ino), r.appendBinary(nil)), put(entryKey(p.parent, p.name), entryValue(ino))); err != nil {
 		return 0, errnoOf(err)
 	}
-	f.next++
 	f.count++
 	return ino, 0
 }
