@@ -285,6 +285,18 @@ func TestFatalException(t *testing.T) {
 	}
 }
 
+// A production image does not say where.
+func TestFaultOfUnknownPlace(t *testing.T) {
+	e := newFake(t, 2)
+	e.handle = func(f *fakeTCS) reaction { return reaction{regs: platform.Regs{RDI: wall.ExitAEX}} }
+	e.program = func(f *fakeTCS) { f.fault(sgx.VectorUD, 0, 0); f.park(-1) }
+	_, err := e.run(Options{})
+	wantText(t, err, "--debug says where")
+	if err == nil || strings.Contains(err.Error(), "another exception") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestFaultInHandler(t *testing.T) {
 	e := newFake(t, 2)
 	e.handle = func(f *fakeTCS) reaction {

@@ -79,8 +79,10 @@ func (e *ProtocolError) Error() string {
 type FaultError struct {
 	TCS  int // index
 	Exit platform.Exit
+	// Nested: it was while the kernel handled another exception, and it says nothing.
+	Nested bool
 	// RIP and Addr are what the kernel says of the fault: where, and for a page
-	// fault the address. Both are zero if it did not come to that.
+	// fault the address. In production images it says neither.
 	RIP, Addr uint64
 	// Symbol is what Options.Symbolize knew of RIP.
 	Symbol string
@@ -89,8 +91,10 @@ type FaultError struct {
 func (e *FaultError) Error() string {
 	s := "the enclave faulted: " + e.what()
 	switch {
-	case e.RIP == 0:
+	case e.Nested:
 		s += ", while it handled another exception"
+	case e.RIP == 0:
+		s += "; an image of eos build --debug says where"
 	case e.Symbol != "":
 		s += fmt.Sprintf(", at %#x in %s", e.RIP, e.Symbol)
 	default:

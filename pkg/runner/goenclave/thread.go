@@ -196,7 +196,7 @@ func (t *thread) enter(regs *platform.Regs) error {
 			again, leaf = true, sgx.LeafERESUME
 		default:
 			t.count.exceptions.Add(1)
-			return &FaultError{TCS: t.idx, Exit: exit}
+			return &FaultError{TCS: t.idx, Exit: exit, Nested: true}
 		}
 	}
 }
