@@ -42,6 +42,14 @@ func TestGuests(t *testing.T) {
 				if len(have) != 3 || have[0] != "erase(key:string)bool" || len(m.Interfaces) != 1 || m.Interfaces[0] != manifest.KV {
 					t.Errorf("%q, %q", have, m.Interfaces)
 				}
+			case "work-c":
+				if len(have) != 2 || have[0] != "tight(n:s32)s32" || have[1] != "work(n:s32)s32" {
+					t.Errorf("%q", have)
+				}
+			case "work-go":
+				if len(have) != 1 || have[0] != "work(n:s32)s32" {
+					t.Errorf("%q", have)
+				}
 			case "simd-c":
 				if len(have) != 2 || have[0] != "dot(a:s32,b:s32)s32" || !strings.Contains(string(code), "\xfd") {
 					t.Errorf("%q", have)

@@ -40,6 +40,7 @@ type App struct {
 	places    chan struct{}
 	pool      *pool // nil: instances are made when they are needed
 	budget    *memoryBudget
+	size      int64      // of an instance, beside its memory
 	memory    memoryUse  // of the budget; the budget's lock guards it
 	keyMu     sync.Mutex // held while a key is made
 	files     *wasifs.FS // nil: there is no store
@@ -91,6 +92,11 @@ func (h *Host) Load(ctx context.Context, desc manifest.App, code []byte) (_ *App
 	metered, err := meter.Instrument(code, meter.Options{Stack: meter.DefaultStack})
 	if err != nil {
 		return nil, fmt.Errorf("app %s: %w", desc.Name, err)
+	}
+	a.size = meter.InstanceSize(metered)
+	if h.Memory > 0 && a.size > h.Memory {
+		return nil, fmt.Errorf("app %s: an instance takes %d KiB for its tables and globals, and this enclave has %d KiB for all: build it with a larger --heap-size",
+			desc.Name, a.size>>10, h.Memory>>10)
 	}
 	a.runtime = wazero.NewRuntimeWithConfig(ctx, h.Engine.config().WithMemoryLimitPages(min(desc.Limits.MemoryPages, 1<<16)))
 	if err := a.compile(ctx, metered); err != nil {

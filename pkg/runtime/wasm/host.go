@@ -35,29 +35,12 @@ func (a *args) i32() int32 {
 	return int32(uint32(a.stack[a.next-1]))
 }
 
-// bytes reads a pointer and a length. The bytes are a copy: the guest's memory can
-// move, and what was checked must be what is used.
-func (a *args) bytes(most int) []byte {
-	ptr, n := uint32(a.i32()), uint32(a.i32())
-	if a.code < 0 {
-		return nil
-	}
-	if uint64(n) > uint64(most) {
-		a.code = abi.ErrTooLarge
-		return nil
-	}
-	if a.mem == nil {
-		a.code = abi.ErrFault
-		return nil
-	}
-	a.in.chargeBytes(int(n))
-	b, ok := a.mem.Read(ptr, n)
-	if !ok {
-		a.code = abi.ErrFault
-		return nil
-	}
-	return bytes.Clone(b)
-}
+// view reads a pointer and a length, of bytes that are used before the guest goes on: it
+// has one thread, so they stay what they are.
+func (a *args) view(most int) []byte { return a.room(most) }
+
+// bytes is view for what is kept longer, or may move: the bytes are a copy.
+func (a *args) bytes(most int) []byte { return bytes.Clone(a.view(most)) }
 
 // room reads a pointer and a length to write to.
 func (a *args) room(most int) []byte {
@@ -84,9 +67,37 @@ func (a *args) room(most int) []byte {
 // give puts a result into the buffer and returns its length.
 func (a *args) give(b []byte) int32 {
 	a.in.chargeBytes(len(b))
+	if !a.hold(len(b)) {
+		return a.code
+	}
 	a.in.result = b
 	return int32(len(b))
 }
+
+// hold makes room for a result of n bytes, in place of the last one. One that is large is
+// counted with what instances take, for it stays until the guest asks for another.
+func (a *args) hold(n int) bool {
+	in := a.in
+	if n <= in.holds && in.holds-n < 64 || n <= smallResult && in.holds == 0 {
+		return true
+	}
+	in.result = nil
+	in.app.budget.dismiss(&in.app.memory, int64(in.holds))
+	in.holds = 0
+	if n <= smallResult {
+		return true
+	}
+	if !in.app.budget.could(int64(n)) {
+		a.code = abi.ErrTooLarge
+		return false
+	}
+	in.await(func() bool { return in.app.budget.admit(&in.app.memory, int64(n)) }, int64(n))
+	in.holds = n
+	return true
+}
+
+// smallResult is the size of results that are not counted.
+const smallResult = 16 << 10
 
 // hostFunc does a call and returns its result or an error code.
 type hostFunc func(ctx context.Context, a *args) int32

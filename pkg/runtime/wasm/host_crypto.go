@@ -36,7 +36,7 @@ func hashOf(algorithm int32) func() hash.Hash {
 
 func digest(_ context.Context, a *args) int32 {
 	h := hashOf(a.i32())
-	data := a.bytes(maxData)
+	data := a.view(maxData)
 	if a.code < 0 {
 		return a.code
 	}
@@ -201,7 +201,7 @@ func keyPublic(ctx context.Context, a *args) int32 {
 }
 
 func sign(ctx context.Context, a *args) int32 {
-	name, data := a.bytes(abi.MaxKey), a.bytes(maxData)
+	name, data := a.bytes(abi.MaxKey), a.view(maxData)
 	p, h := a.private(ctx, name)
 	if p == nil {
 		return a.code
@@ -215,7 +215,7 @@ func sign(ctx context.Context, a *args) int32 {
 }
 
 func verify(ctx context.Context, a *args) int32 {
-	name, data, s := a.bytes(abi.MaxKey), a.bytes(maxData), a.bytes(1024)
+	name, data, s := a.bytes(abi.MaxKey), a.view(maxData), a.view(1024)
 	p, h := a.private(ctx, name)
 	if p == nil {
 		return a.code
@@ -253,12 +253,15 @@ func (a *args) gcm(ctx context.Context, name []byte) cipher.AEAD {
 }
 
 func encrypt(ctx context.Context, a *args) int32 {
-	name, nonce, aad, data := a.bytes(abi.MaxKey), a.bytes(64), a.bytes(maxData), a.bytes(maxData)
+	name, nonce, aad, data := a.bytes(abi.MaxKey), a.view(64), a.view(maxData), a.view(maxData)
 	g := a.gcm(ctx, name)
 	if g == nil {
 		return a.code
 	}
-	var out []byte
+	if !a.hold(len(data) + g.NonceSize() + g.Overhead()) {
+		return a.code
+	}
+	out := make([]byte, 0, len(data)+g.NonceSize()+g.Overhead())
 	switch len(nonce) {
 	case 0:
 		nonce = make([]byte, g.NonceSize())
@@ -272,7 +275,7 @@ func encrypt(ctx context.Context, a *args) int32 {
 }
 
 func decrypt(ctx context.Context, a *args) int32 {
-	name, nonce, aad, data := a.bytes(abi.MaxKey), a.bytes(64), a.bytes(maxData), a.bytes(maxData)
+	name, nonce, aad, data := a.bytes(abi.MaxKey), a.view(64), a.view(maxData), a.view(maxData)
 	g := a.gcm(ctx, name)
 	if g == nil {
 		return a.code
@@ -284,6 +287,9 @@ func decrypt(ctx context.Context, a *args) int32 {
 		return abi.ErrAuth
 	case len(nonce) != g.NonceSize():
 		return abi.ErrInvalid
+	}
+	if !a.hold(len(data)) {
+		return a.code
 	}
 	plain, err := g.Open(nil, nonce, data, aad)
 	if err != nil {
@@ -309,7 +315,7 @@ func (a *args) mac(ctx context.Context, algorithm int32, name, data []byte) []by
 }
 
 func hmacCall(ctx context.Context, a *args) int32 {
-	algorithm, name, data := a.i32(), a.bytes(abi.MaxKey), a.bytes(maxData)
+	algorithm, name, data := a.i32(), a.bytes(abi.MaxKey), a.view(maxData)
 	tag := a.mac(ctx, algorithm, name, data)
 	if tag == nil {
 		return a.code
@@ -318,7 +324,7 @@ func hmacCall(ctx context.Context, a *args) int32 {
 }
 
 func hmacVerify(ctx context.Context, a *args) int32 {
-	algorithm, name, data, tag := a.i32(), a.bytes(abi.MaxKey), a.bytes(maxData), a.bytes(64)
+	algorithm, name, data, tag := a.i32(), a.bytes(abi.MaxKey), a.view(maxData), a.view(64)
 	want := a.mac(ctx, algorithm, name, data)
 	if want == nil {
 		return a.code

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -35,20 +36,22 @@ const (
 
 // instance is a module in memory, for one call.
 type instance struct {
-	app    *App
-	mod    api.Module
-	fuel   api.MutableGlobal
-	memory *linearMemory // nil: the module has none
-	spare  bool          // made for the pool: it takes only memory that nobody waits for
-	ctx    context.Context
-	end    time.Time
-	caller Caller
+	app      *App
+	mod      api.Module
+	fuel     api.MutableGlobal
+	memory   *linearMemory // nil: the module has none
+	admitted bool          // its size is counted
+	spare    bool          // made for the pool: it takes only memory that nobody waits for
+	ctx      context.Context
+	end      time.Time
+	caller   Caller
 
 	left  uint64 // fuel not handed out yet
 	given uint64
 	host  uint64 // fuel that the host's work took while fuel was not at hand
 
 	result  []byte // of the last host call that has one
+	holds   int    // bytes of it that are counted
 	reply   []byte // what the guest said is the result
 	replied bool
 	failure string // what the guest said is wrong
@@ -191,6 +194,8 @@ func (in *instance) make(s stdio) (_ *instance, err error) {
 			in, err = nil, f
 		}
 	}()
+	in.await(func() bool { return a.budget.admit(&a.memory, a.size) }, a.size)
+	in.admitted = true
 	ictx := experimental.WithMemoryAllocator(in.context(), in)
 	if in.mod, err = a.runtime.InstantiateModule(ictx, a.compiled, config); err != nil {
 		in.free()
@@ -218,12 +223,22 @@ func (in *instance) free() {
 	if in.memory != nil {
 		in.memory.Free()
 	}
+	in.dismiss()
+}
+
+// dismiss gives back what the instance has taken beside its memory.
+func (in *instance) dismiss() {
+	if in.admitted {
+		in.app.budget.dismiss(&in.app.memory, in.app.size+int64(in.holds))
+	}
+	in.admitted, in.holds = false, 0
 }
 
 // close frees the instance of a call that has failed.
 func (in *instance) close() {
 	in.app.stats.instances.Add(-1)
 	_ = in.mod.Close(in.context())
+	in.dismiss()
 	for _, l := range in.logs {
 		l.flush()
 	}
@@ -235,6 +250,7 @@ func (in *instance) finish() error {
 	used := in.used()
 	in.app.stats.instances.Add(-1)
 	err := in.mod.Close(in.context())
+	in.dismiss()
 	for _, l := range in.logs {
 		l.flush()
 	}
@@ -262,6 +278,9 @@ func (in *instance) explain(err error) error {
 	var exit *sys.ExitError
 	if errors.As(err, &exit) {
 		return faultf(FaultGuest, "the app exited with code %d", exit.ExitCode())
+	}
+	if strings.Contains(err.Error(), "wasm error: stack overflow") { // the engine's own limit, that of the interpreter
+		return faultf(FaultStack, "the app's call stack is exhausted")
 	}
 	in.app.log.Warn("the app trapped", "function", in.caller.Function, "error", err)
 	text := err.Error()

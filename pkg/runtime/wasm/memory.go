@@ -18,9 +18,10 @@ import (
 type memoryBudget struct {
 	limit int64 // bytes; 0: none
 
-	mu    sync.Mutex
-	used  int64         // by instances
-	freed chan struct{} // closed when an instance gives memory back
+	mu     sync.Mutex
+	used   int64         // by instances
+	beside int64         // what they take of the heap beside it
+	freed  chan struct{} // closed when an instance gives memory back
 
 	arena []byte // with a limit: zeros, where it is not used
 	holes []hole // of the arena, by offset, no two adjacent
@@ -168,10 +169,7 @@ func (b *memoryBudget) give(has *memoryUse, m []byte) {
 		b.free = append(b.free, m[:0])
 		b.idle += c
 	}
-	if b.freed != nil {
-		close(b.freed)
-		b.freed = nil
-	}
+	b.signal()
 }
 
 // fill makes a hole, one with those beside it. The caller holds b.mu.
@@ -189,7 +187,10 @@ func (b *memoryBudget) fill(off, size int64) {
 }
 
 // memoryUse is the memory of an app's instances. The budget's lock guards it.
-type memoryUse struct{ now, peak int64 }
+type memoryUse struct {
+	now, peak int64
+	beside    int64 // what its instances take beside their memory
+}
 
 func (u *memoryUse) add(n int64) {
 	u.now += n
@@ -208,6 +209,43 @@ func (b *memoryBudget) inUse() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.used
+}
+
+// admit says whether an app may have an instance that takes n bytes of the heap beside its
+// memory. All together may take as much as their memory may.
+func (b *memoryBudget) admit(has *memoryUse, n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.limit > 0 && (b.beside+n > b.limit || has.beside > 0 && has.beside+n > b.limit/4*3) {
+		return false
+	}
+	b.beside += n
+	has.beside += n
+	return true
+}
+
+// could says whether n bytes beside the memory are little enough to be waited for.
+func (b *memoryBudget) could(n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.limit <= 0 || n <= b.limit/4
+}
+
+// dismiss says that such an instance is gone.
+func (b *memoryBudget) dismiss(has *memoryUse, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.beside -= n
+	has.beside -= n
+	b.signal()
+}
+
+// signal wakes those that wait for a change. The caller holds b.mu.
+func (b *memoryBudget) signal() {
+	if b.freed != nil {
+		close(b.freed)
+		b.freed = nil
+	}
 }
 
 // change returns a channel that is closed when memory is given back.
@@ -266,16 +304,23 @@ func (m *linearMemory) Reallocate(size uint64) []byte {
 	return b
 }
 
-// firstMemory waits for the memory that an instance begins with, but not for one that
-// nobody waits for.
-func (in *instance) firstMemory(n int64) []byte {
-	budget := in.app.budget
+// firstMemory waits for the memory that an instance begins with.
+func (in *instance) firstMemory(n int64) (m []byte) {
+	in.await(func() bool {
+		m = in.app.budget.take(&in.app.memory, n, n)
+		return m != nil
+	}, n)
+	return m
+}
+
+// await waits for n bytes to be free, but not for an instance that nobody waits for.
+func (in *instance) await(got func() bool, n int64) {
 	over := time.NewTimer(time.Until(in.end))
 	defer over.Stop()
 	for {
-		change := budget.change()
-		if b := budget.take(&in.app.memory, n, n); b != nil {
-			return b
+		change := in.app.budget.change()
+		if got() {
+			return
 		}
 		if in.spare {
 			panic(faultf(FaultBusy, "no memory left"))
