@@ -191,6 +191,9 @@ func sockSetopt(i uint32, level, name, p, n uint64) uint64 {
 			r = errNoProtoOpt
 		}
 	case opt == optMaxSeg:
+		if v != 0 && (v < 88 || v > 32767) {
+			r = errInval
+		} // otherwise it is the host's matter
 	case opt == optKeepIdle && (v < 1 || v > 32767), opt == optKeepIntvl && (v < 1 || v > 32767),
 		opt == optKeepCnt && (v < 1 || v > 127), opt == optSynCnt && (v < 1 || v > 127),
 		(opt == optTTL || opt == optHops) && (v == 0 || v > 255 && v != ^uint32(0)):
@@ -204,11 +207,15 @@ func sockSetopt(i uint32, level, name, p, n uint64) uint64 {
 
 func sockGetopt(i uint32, level, name, p, lenp uint64) uint64 {
 	if level == solIPv6 && sockAt(i).family != afInet6 {
-		return errNoProtoOpt
+		return errOpNotSupp // unlike setsockopt, as on Linux
 	}
 	opt, _ := option(level, name)
-	if opt == optNone {
+	switch {
+	case opt != optNone:
+	case level == solSocket || level == solIP || level == solTCP || level == solIPv6:
 		return errNoProtoOpt
+	default:
+		return errOpNotSupp
 	}
 	room := uint64(*at[uint32](lenp))
 	if int32(room) < 0 {

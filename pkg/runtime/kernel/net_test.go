@@ -128,6 +128,12 @@ func TestOptions(t *testing.T) {
 		n.want("setsockopt", n.setOption(s, c.level, c.name, c.set), 0)
 		n.want(fmt.Sprintf("option %d.%d", c.level, c.name), n.option(s, c.level, c.name), c.get)
 	}
+	for _, c := range []struct{ level, name, set, get uint64 }{
+		{solTCP, 999, errNoProtoOpt, errNoProtoOpt}, {solSocket, 999, errNoProtoOpt, errNoProtoOpt}, {99, 1, errNoProtoOpt, errOpNotSupp}, {solTCP, 2, errInval, 0},
+	} {
+		n.want("setsockopt", n.setOption(s, c.level, c.name, 1), c.set)
+		n.want(fmt.Sprintf("getsockopt %d.%d", c.level, c.name), n.call(sysGetsockopt, s, c.level, c.name, n.page+8, n.page), c.get)
+	}
 	for _, c := range []struct{ name, want uint64 }{{3, sockStream}, {39, afInet6}, {38, protoTCP}, {30, 0}, {4, 0}} {
 		n.want("SOL_SOCKET option", n.option(s, solSocket, c.name), c.want)
 	}
