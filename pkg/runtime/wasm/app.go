@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -74,7 +75,8 @@ type Host struct {
 	memory memoryBudget
 	pools  pools
 
-	compiling sync.Mutex // one module at a time: it takes memory
+	compiling sync.Mutex   // one module at a time: it takes memory
+	fetched   atomic.Int64 // bytes that calls under way have fetched
 }
 
 const (

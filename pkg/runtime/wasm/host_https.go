@@ -3,6 +3,8 @@ package wasm
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -12,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/enclaveos/eos/pkg/runtime/ingress"
 	"github.com/enclaveos/eos/pkg/runtime/wasm/abi"
 )
 
@@ -85,27 +88,54 @@ func httpsFetch(ctx context.Context, a *args) int32 {
 	}
 	req.Header = headers
 	resp, err := a.in.app.host.Fetch.Do(req)
+	var unproven *tls.CertificateVerificationError
 	if err != nil {
 		a.in.alive()
 		a.in.app.log.Warn("a fetch failed", "host", u.Hostname(), "error", err)
+		if errors.As(err, &unproven) {
+			return abi.ErrAuth
+		}
 		return abi.ErrUnavailable
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	if err != nil {
-		a.in.alive()
-		return abi.ErrUnavailable
-	}
-	if len(b) > maxBody {
+	var lines bytes.Buffer
+	if err := resp.Header.Write(&lines); err != nil || lines.Len() > maxHeaders || resp.ContentLength > maxBody {
 		return abi.ErrTooLarge
 	}
-	var lines bytes.Buffer
-	if err := resp.Header.Write(&lines); err != nil || lines.Len() > maxHeaders {
+	answer := &fetching{r: io.LimitReader(resp.Body, maxBody+1), host: a.in.app.host}
+	b, err := ingress.ReadAll(answer)
+	context.AfterFunc(a.in.ctx, answer.forget) // when the call is over
+	switch {
+	case err != nil:
+		a.in.alive()
+		a.in.app.log.Warn("a fetch failed", "host", u.Hostname(), "error", err)
+		return abi.ErrUnavailable
+	case len(b) > maxBody:
 		return abi.ErrTooLarge
 	}
 	a.in.fetched = fetched{int32(resp.StatusCode), lines.Bytes()}
 	return a.give(b)
 }
+
+// fetching is a response that is read for an app. What all of them have lies beside the
+// memory of instances, and has a part of that for its bound.
+type fetching struct {
+	r    io.Reader
+	host *Host
+	n    int64
+}
+
+// Read implements io.Reader.
+func (f *fetching) Read(b []byte) (int, error) {
+	n, err := f.r.Read(b)
+	f.n += int64(n)
+	if used := f.host.fetched.Add(int64(n)); f.host.Memory > 0 && used > f.host.Memory/4 {
+		return 0, errors.New("no memory left for what apps fetch")
+	}
+	return n, err
+}
+
+func (f *fetching) forget() { f.host.fetched.Add(-f.n) }
 
 func httpsStatus(_ context.Context, a *args) int32 {
 	if a.in.fetched.status == 0 {
@@ -150,8 +180,19 @@ func token(s string) bool {
 	})
 }
 
-// NewFetcher is a Fetcher over a dialer: TLS 1.2 or later, no redirects (they could
-// lead off the allow-list), no proxy.
+// newFetcher is the Fetcher of an enclave: TLS 1.2 or later, with certificates of these
+// authorities.
+func newFetcher(authorities *x509.CertPool, d Dialer) Fetcher {
+	return NewFetcher(&http.Transport{
+		DialContext:       d.DialContext,
+		TLSClientConfig:   &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute,
+		MaxResponseHeaderBytes: maxHeaders,
+	})
+}
+
+// NewFetcher is a Fetcher over a transport: no redirects (they could lead off the
+// allow-list), no proxy.
 func NewFetcher(t *http.Transport) Fetcher {
 	t = t.Clone()
 	t.Proxy = nil

@@ -2,12 +2,8 @@ package wasm
 
 import (
 	"context"
-	"crypto/tls"
 	"math"
-	"net"
-	"net/http"
 	"runtime/debug"
-	"time"
 
 	"github.com/enclaveos/eos/pkg/runtime/module"
 )
@@ -21,13 +17,9 @@ func (m *Module) Start(ctx context.Context, env *module.Env) error {
 	c := Config{
 		Engine:  engine,
 		Payload: env.Payload,
-		Fetch: NewFetcher(&http.Transport{
-			TLSClientConfig:   &tls.Config{RootCAs: roots(), MinVersion: tls.VersionTLS12},
-			ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute,
-			MaxResponseHeaderBytes: maxHeaders,
-		}),
-		Dial: &net.Dialer{},
-		Log:  env.Log, Changed: env.Changed,
+		Fetch:   newFetcher(roots(), guarded{}),
+		Dial:    guarded{},
+		Log:     env.Log, Changed: env.Changed,
 	}
 	if env.State != nil {
 		root := env.State.Key("wasm seal keys")
