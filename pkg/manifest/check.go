@@ -210,6 +210,8 @@ func (l *Limits) check(where string) error {
 		switch {
 		case n.have == 0:
 			return faultf(where, "%s is zero", n.name)
+		case n.have > n.most && n.name == "memory":
+			return faultf(where, "memory is %d pages of 64KiB: at most %d", n.have, n.most)
 		case n.have > n.most:
 			return faultf(where, "%s is %d: at most %d", n.name, n.have, n.most)
 		}

@@ -145,7 +145,7 @@ func TestCheck(t *testing.T) {
 		{`app hello: egress: "2001:db8::1:443" is no place`, func(m *Manifest) { m.Apps[0].Egress[0] = "2001:db8::1:443" }},
 		{`app hello: egress: "[192.0.2.1]:443" is no place`, func(m *Manifest) { m.Apps[0].Egress[0] = "[192.0.2.1]:443" }},
 		{"app hello: limits: fuel is zero", func(m *Manifest) { m.Apps[0].Limits.Fuel = 0 }},
-		{"app hello: limits: memory is 65537: at most 65536", func(m *Manifest) { m.Apps[0].Limits.MemoryPages = 65537 }},
+		{"app hello: limits: memory is 65537 pages of 64KiB: at most 65536", func(m *Manifest) { m.Apps[0].Limits.MemoryPages = 65537 }},
 		{"app hello: limits: time is zero", func(m *Manifest) { m.Apps[0].Limits.TimeMS = 0 }},
 		{"app hello: limits: output is zero", func(m *Manifest) { m.Apps[0].Limits.OutputBytes = 0 }},
 		{"app hello: limits: pool is 1025: at most 1024", func(m *Manifest) { m.Apps[0].Limits.Pool = 1025 }},

@@ -43,7 +43,6 @@ import (
 
 	"github.com/enclaveos/eos/pkg/manifest"
 	gotoml "github.com/pelletier/go-toml/v2"
-	"github.com/pelletier/go-toml/v2/unstable"
 )
 
 // Error is a fault of a text, and its line; 0 if it is nowhere in particular.
@@ -65,9 +64,10 @@ type Manifest struct {
 	Files []string // of each app's module, "" if the text names none
 
 	lines map[string]int // of each app's table
+	roles map[string]int // of each role's key
 }
 
-// Check is the manifest's own, with the line of the app that it is about. It is
+// Check is the manifest's own, with the line of the app or role that it is about. It is
 // for a manifest whose modules have been filled in.
 func (m *Manifest) Check() error {
 	err := m.Manifest.Check()
@@ -75,11 +75,17 @@ func (m *Manifest) Check() error {
 	if !errors.As(err, &fault) {
 		return err
 	}
-	name, _, _ := strings.Cut(strings.TrimPrefix(fault.Where, "app "), ":")
-	if n, err := strconv.Unquote(name); err == nil {
-		name = n
+	kind, name, _ := strings.Cut(fault.Where, " ")
+	if n, err := strconv.QuotedPrefix(name); err == nil {
+		name, _ = strconv.Unquote(n)
+	} else {
+		name, _, _ = strings.Cut(name, ":")
 	}
-	return &Error{m.lines[name], strings.TrimPrefix(fault.Error(), "manifest: ")}
+	line := m.lines[name]
+	if kind == "role" {
+		line = m.roles[name]
+	}
+	return &Error{line, strings.TrimPrefix(fault.Error(), "manifest: ")}
 }
 
 // text is the shape of the whole file.
@@ -127,18 +133,22 @@ func Parse(b []byte) (*Manifest, error) {
 		return nil, &Error{0, fmt.Sprintf("%d bytes: at most %d", len(b), manifest.MaxSize)}
 	}
 	var t text
+	b = bytes.TrimPrefix(b, []byte("\ufeff")) // as some editors begin a file
+	lines, err := walk(b)
+	if err != nil {
+		return nil, err
+	}
 	if err := gotoml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields().Decode(&t); err != nil {
 		return nil, fault(err)
 	}
 	if len(t.Apps) == 0 {
 		return nil, &Error{0, "no [[app]]: a manifest names at least one"}
 	}
-	lines := tableLines(b)
-	m := &Manifest{Manifest: &manifest.Manifest{Format: manifest.Format}, lines: map[string]int{}}
+	m := &Manifest{Manifest: &manifest.Manifest{Format: manifest.Format}, lines: map[string]int{}, roles: lines.roles}
 	for i := range t.Apps {
 		line := 0
-		if i < len(lines) {
-			line = lines[i]
+		if i < len(lines.apps) {
+			line = lines.apps[i]
 		}
 		a, err := t.Apps[i].convert()
 		if err != nil {
@@ -155,48 +165,13 @@ func Parse(b []byte) (*Manifest, error) {
 		for _, token := range tokens {
 			var h manifest.Hash
 			if err := h.UnmarshalText([]byte(token)); err != nil {
-				return nil, &Error{0, fmt.Sprintf("role %s: %v", name, err)}
+				return nil, &Error{lines.roles[name], fmt.Sprintf("role %s: %v", name, err)}
 			}
 			r.Tokens = append(r.Tokens, h)
 		}
 		m.Roles = append(m.Roles, r)
 	}
 	return m, nil
-}
-
-// fault puts the decoder's errors into one line.
-func fault(err error) error {
-	var strict *gotoml.StrictMissingError
-	if errors.As(err, &strict) && len(strict.Errors) > 0 {
-		e := &strict.Errors[0]
-		line, _ := e.Position()
-		key := e.Key()
-		return &Error{line, fmt.Sprintf("unknown key %q", key[len(key)-1])}
-	}
-	var bad *gotoml.DecodeError
-	if errors.As(err, &bad) {
-		line, _ := bad.Position()
-		return &Error{line, strings.TrimPrefix(bad.Error(), "toml: ")}
-	}
-	return &Error{0, err.Error()}
-}
-
-// tableLines are the lines of the [[app]] tables.
-func tableLines(b []byte) []int {
-	var lines []int
-	p := unstable.Parser{}
-	p.Reset(b)
-	for p.NextExpression() {
-		e := p.Expression()
-		if e.Kind != unstable.ArrayTable {
-			continue
-		}
-		k := e.Key()
-		if k.Next() && k.IsLast() && string(k.Node().Data) == "app" {
-			lines = append(lines, p.Shape(p.Range(k.Node().Data)).Start.Line)
-		}
-	}
-	return lines
 }
 
 func (t *app) convert() (*manifest.App, error) {
@@ -295,6 +270,7 @@ func (s *size) UnmarshalText(text []byte) error {
 	return fmt.Errorf("%q is not a size: write for example 64MiB or 128KiB", text)
 }
 
+// duration is a time as in "10s".
 type duration time.Duration
 
 // UnmarshalText implements encoding.TextUnmarshaler.

@@ -85,6 +85,13 @@ func TestEmptyListsAreNotDefaults(t *testing.T) {
 	}
 }
 
+// TestMark: some editors begin a file with one.
+func TestMark(t *testing.T) {
+	if _, err := Parse([]byte("\ufeff[[app]]\nname = \"a\"\n")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFaults(t *testing.T) {
 	for _, c := range []struct {
 		text, want string
@@ -107,7 +114,22 @@ func TestFaults(t *testing.T) {
 		{"\n[[app]]\nhostnames = []\n", "line 2: an app needs a name or a file"},
 		{"\n[[app]]\nfile = \"Ä.wasm\"\n", "line 2: Ä.wasm: "},
 		{"[[app]]\nname = \"a\"\n\n[[app]]\nname = \"a\"\n", "line 4: there is an app a already"},
-		{"[[app]]\nname = \"a\"\n[roles]\nx = [\"12\"]\n", `role x: "12" is not a SHA-256`},
+		{"[[app]]\nname = \"a\"\n[roles]\nx = [\"12\"]\n", `line 4: role x: "12" is not a SHA-256`},
+		{"roles.x = [\"12\"]\n[[app]]\nname = \"a\"\n", `line 1: role x: "12" is not a SHA-256`},
+		{"[[app]]\nname = \"a\"\n[roles]\n\n\"a: b\" = []\n", `line 5: role "a: b": want a name`},
+		{"[[app]]\nname = \"a\"\n[roles]\nx = []\n", `line 4: role "x": no tokens`},
+		{"\n[app]\nname = \"a\"\n", "line 2: [app]: write [[app]]"},
+		{"app = 1\n", "line 1: app has a value of type integer: want tables [[app]]"},
+		{"[[app]]\nname = \"a\"\nargs = \"b\"\n", "line 3: args has a value of type string: want a list of texts"},
+		{"[[app]]\nname = \"a\"\nargs = [1]\n", "line 3: args has a value of type integer: want a text in quotes"},
+		{"[[app]]\nname = \"a\"\n[app.env]\nN = 1\n", "line 4: N has a value of type integer: want a text in quotes"},
+		{"[[app]]\nname = \"a\"\nenv = [\"N=1\"]\n", "line 3: env has a value of type array: want a table of texts"},
+		{"[[app]]\nname = \"a\"\n[app.limits]\nfuel = \"1\"\n", "line 4: fuel has a value of type string: want a whole number"},
+		{"[[app]]\nname = \"a\"\n[app.limits]\ntime = 10\n", `line 4: time is no text: want a time such as "10s"`},
+		{"[[app]]\nname = \"a\"\n[app.limits]\nmemory = true\n", `line 4: memory is no text: want a size such as "64MiB"`},
+		{"[[app]]\nname = \"a\"\nlimits = { fuel = 3, time = 10 }\n", `line 3: time is no text`},
+		{"[[app]]\nname = \"a\"\nlimits.time = 10\n", `line 3: time is no text`},
+		{"[[app]]\nname = \"a\"\nlimits = 5\n", "line 3: limits has a value of type integer: want a table"},
 		{"[[app]]\nname = \"a\"\n\n[[app]]\nname = \"b\"\ninterfaces = [\"gpu\"]\n", `line 4: app b: unknown interface "gpu"`},
 		{"[[app]]\nname = \"a\"\n\n[[app]]\nname = \"B\"\n", `line 4: app "B": want a name`},
 		{"[[app]]\nname = \"a\"\n[app.limits]\nfuel = 0\n", "line 1: app a: limits: fuel is zero"},

@@ -33,6 +33,7 @@ func TestOrders(t *testing.T) {
 		t.Fatal(status, said)
 	}
 	before := w.leaves()
+	const command = "\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x07\x0a\x01\x06_start\x00\x00\x0a\x04\x01\x02\x00\x0b"
 	for _, c := range []struct {
 		token, body string
 		status      int
@@ -54,6 +55,7 @@ func TestOrders(t *testing.T) {
 		{managerToken, loadBody("x", fortyTwo, `,"limits":{"fuel":0}`), 400, "fuel"},
 		{managerToken, loadBody("x", fortyTwo, `,"permissions":{"default_policy":"role","default_roles":["none"]}`), 400, "none"},
 		{managerToken, loadBody("x", fortyTwo, `,"permissions":{"functions":{"g":{"policy":"operator"}}}`), 400, `policy for the function \"g\"`},
+		{managerToken, loadBody("x", []byte(command), `,"permissions":{"functions":{"start":{"policy":"operator"}}}`), 400, `policy for the function \"start\"`},
 		{managerToken, loadBody("x", fortyTwo, `,"name":"y"`), 400, `"name" comes twice`},
 		{managerToken, loadBody("x", fortyTwo, `,"Hostname":"h.example"`), 400, `unknown member \"Hostname\"`},
 		{managerToken, loadBody("x", fortyTwo, `,"env":{"A":"1","A":"2"}`), 400, `"A" comes twice`},

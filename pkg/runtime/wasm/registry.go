@@ -156,7 +156,7 @@ func (m *Module) load(ctx context.Context, desc manifest.App, code []byte) (*App
 	}
 	// A typing error must not leave out a restriction.
 	for _, p := range desc.Permissions.Functions {
-		if _, ok := a.functions[p.Name]; !ok && !a.command {
+		if _, ok := a.functions[p.Name]; !ok && !(a.command && p.Name == startExport) {
 			return nil, errors.Join(faultf(FaultArgument, "there is a policy for the function %q, which the app %s does not have", p.Name, desc.Name), a.Close(ctx))
 		}
 	}

@@ -232,10 +232,10 @@ func (m *Module) Fits(a *manifest.App) error {
 	if a.Limits.Pool > 0 && len(m.Functions) == 0 {
 		return refuse("leave limits.pool out", "it has no functions, and an instance of a command begins with its request")
 	}
-	if m.Kind == Command {
-		return nil // the names are those of the requests
-	}
 	for _, f := range a.Permissions.Functions {
+		if f.Name == "_start" && m.Kind == Command {
+			continue
+		}
 		if !slices.ContainsFunc(m.Functions, func(g abi.Signature) bool { return g.Name == f.Name }) {
 			return refuse("", "its manifest has a policy for the function %q, which it does not export", f.Name)
 		}

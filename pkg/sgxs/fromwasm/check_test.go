@@ -107,6 +107,16 @@ func TestInterfaces(t *testing.T) {
 	if err := m.Fits(&a); err == nil || !strings.Contains(err.Error(), `a policy for the function "g", which it does not export`) {
 		t.Errorf("a policy for nothing: %v", err)
 	}
+	if m, err = Check(t.Context(), guest{exports: []function{fn("_start")}}.bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Fits(&a); err == nil || !strings.Contains(err.Error(), `a policy for the function "g", which it does not export`) {
+		t.Errorf("a policy for nothing of a command: %v", err)
+	}
+	a.Permissions.Functions[0].Name = "_start"
+	if err := m.Fits(&a); err != nil {
+		t.Errorf("a policy for a command: %v", err)
+	}
 }
 
 // TestRefuses has one reason each, and the words that tell of it.
