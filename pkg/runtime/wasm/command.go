@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/textproto"
 	"sort"
@@ -90,13 +91,19 @@ func (o *output) Write(b []byte) (int, error) {
 // environment is the request as CGI puts it. The Authorization header stays out: it
 // can be the operator's, and who calls is told by the interface "caller".
 func (r *Request) environment() []string {
+	host, port, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host, port = r.Host, "443"
+	}
 	env := []string{
 		"GATEWAY_INTERFACE=CGI/1.1",
 		"SERVER_PROTOCOL=HTTP/1.1",
 		"SERVER_SOFTWARE=eos",
 		"HTTPS=on",
 		"REQUEST_METHOD=" + r.Method,
-		"SERVER_NAME=" + r.Host,
+		"SERVER_NAME=" + host,
+		"SERVER_PORT=" + port,
+		"HTTP_HOST=" + r.Host,
 		"SCRIPT_NAME=" + r.Prefix,
 		"PATH_INFO=" + r.Path,
 		"QUERY_STRING=" + r.Query,
@@ -107,7 +114,7 @@ func (r *Request) environment() []string {
 	}
 	for name, values := range r.Header {
 		switch name {
-		case "Authorization", "Proxy", "Proxy-Authorization", "Content-Type", "Content-Length":
+		case "Host", "Authorization", "Proxy", "Proxy-Authorization", "Content-Type", "Content-Length":
 			continue
 		}
 		sep := ", "

@@ -1,8 +1,10 @@
 package wasm
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,7 +57,7 @@ func TestCommand(t *testing.T) {
 	got := rec.Body.String()
 	for _, want := range []string{
 		"REQUEST_METHOD=PUT\n", "PATH_INFO=/a/b c\n", "SCRIPT_NAME=/app/cgi\n", "QUERY_STRING=q=1&r=2\n", "CONTENT_LENGTH=8\n",
-		"CONTENT_TYPE=text/x\n", "HTTP_X_CUSTOM=one, two\n", "GATEWAY_INTERFACE=CGI/1.1\n", "SERVER_NAME=example.com\n", "COLOUR=green\n",
+		"CONTENT_TYPE=text/x\n", "HTTP_X_CUSTOM=one, two\n", "GATEWAY_INTERFACE=CGI/1.1\n", "SERVER_NAME=example.com\n", "SERVER_PORT=443\n", "HTTP_HOST=example.com\n", "COLOUR=green\n",
 		`body "the body"`,
 	} {
 		if !strings.Contains(got, want) {
@@ -69,6 +71,20 @@ func TestCommand(t *testing.T) {
 	}
 	if rec.Code != 200 || rec.Header().Get("Content-Type") != "text/x-env" || rec.Header().Get("Eos-Fuel") == "" {
 		t.Errorf("%d %v", rec.Code, rec.Header())
+	}
+}
+
+// TestServerName: CGI's host and port are apart.
+func TestServerName(t *testing.T) {
+	for host, want := range map[string][2]string{
+		"example.com:8443": {"example.com", "8443"}, "[::1]:8443": {"::1", "8443"}, "example.com": {"example.com", "443"},
+	} {
+		env := (&Request{Host: host, Header: http.Header{"Host": {"another"}}}).environment()
+		for _, kv := range []string{"SERVER_NAME=" + want[0], "SERVER_PORT=" + want[1], "HTTP_HOST=" + host} {
+			if !slices.Contains(env, kv) {
+				t.Errorf("%s: no %s in %q", host, kv, env)
+			}
+		}
 	}
 }
 
