@@ -9,9 +9,12 @@ import (
 // Waiting. A thread that waits says for which address, under waitLock, and then
 // parks outside until its woken word says that the wait is over. The host may
 // wake it at will and may not wake it: the first is harmless, the second is
-// the host's right. There is no queue: wake looks at all threads, of which there
+// the host's right. There is no queue: wake looks at all that wait, of which there
 // are at most wall.MaxThreads.
-var waitLock uint32
+var (
+	waitLock uint32
+	waiters  uint64 // bit i: thread i has a waitAddr; guarded by waitLock
+)
 
 // Addresses to wait for that are no futex.
 const (
@@ -32,6 +35,7 @@ const forever = ^uint64(0)
 // enqueue makes t wait for addr. waitLock is held.
 func (t *thread) enqueue(addr uint64) {
 	t.waitAddr = addr
+	waiters |= 1 << t.idx
 	atomic.StoreUint32(&t.woken, 0)
 }
 
@@ -39,10 +43,16 @@ func (t *thread) enqueue(addr uint64) {
 // woken.
 func (t *thread) dequeue() bool {
 	lock(&waitLock)
-	t.waitAddr = 0
+	t.endWait()
 	woken := t.woken != 0
 	unlock(&waitLock)
 	return woken
+}
+
+// endWait takes t's address away. waitLock is held.
+func (t *thread) endWait() {
+	t.waitAddr = 0
+	waiters &^= 1 << t.idx
 }
 
 // wait parks t, which has been enqueued, until deadline (monotonic time).
@@ -86,9 +96,13 @@ func (t *thread) park(deadline, poll uint64) bool {
 func wake(addr, n uint64) uint64 {
 	var mask, count uint64
 	lock(&waitLock)
-	for i := uint64(0); i < usable() && count < n; i++ {
+	// Each thread's area is a page of its own: those that do not wait are not touched.
+	for i, m := uint64(0), waiters; m != 0 && count < n; i, m = i+1, m>>1 {
+		if m&1 == 0 {
+			continue
+		}
 		if w := threadAt(i); w.waitAddr == addr {
-			w.waitAddr = 0
+			w.endWait()
 			atomic.StoreUint32(&w.woken, 1)
 			mask |= 1 << i
 			count++

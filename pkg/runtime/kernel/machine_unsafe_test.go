@@ -71,7 +71,7 @@ func newEnclave(t *testing.T) *enclave {
 	reset(&stdin)
 	reset(&rpcFile)
 	reset(&rpcDo)
-	waitLock, fdLock, rpcLock, rpcInLock = 0, 0, 0, 0
+	waitLock, waiters, fdLock, rpcLock, rpcInLock = 0, 0, 0, 0, 0
 	for i := range e.tokens {
 		e.tokens[i] = make(chan struct{}, 1)
 	}

@@ -170,7 +170,7 @@ func clone(f *frame, t *thread) uint64 {
 		}
 		w.sigmask = t.sigmask
 		w.altSP, w.altSize, w.altFlags = 0, 0, ssDisable
-		w.woken, w.waitAddr = 0, 0
+		w.woken = 0
 		atomic.StoreUint64(&w.pending, 0)
 		atomic.StoreUint32(&w.state, stateSpawned)
 		countThreads()
@@ -185,7 +185,7 @@ func clone(f *frame, t *thread) uint64 {
 // exitThread is the end of a thread. It does not return.
 func exitThread(t *thread) {
 	lock(&waitLock)
-	t.waitAddr = 0
+	t.endWait()
 	unlock(&waitLock)
 	t.altFlags = ssDisable
 	if t.idx == 0 {
