@@ -36,6 +36,10 @@ func openRuntime(u *ui, path string, f *runtimeFlags, pf *platformFlags) (h *run
 	} else {
 		h.store, err = kvback.Open(dir)
 	}
+	var damaged *kvback.DamagedError
+	if errors.As(err, &damaged) {
+		err = withHint(err, "the store's files are damaged, or cannot be read: restore a backup of the whole state directory, or see what is there with eos state")
+	}
 	if err != nil {
 		return h, err
 	}

@@ -123,6 +123,10 @@ func TestDamage(t *testing.T) {
 			got, err := content(t.Context(), other)
 			if err != nil {
 				refused++
+				var locked *kvback.LockedError
+				if errors.As(err, &locked) {
+					t.Errorf("%s %s: %v", name, what, err)
+				}
 				continue
 			}
 			if len(got) != len(want) {

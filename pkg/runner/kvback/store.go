@@ -41,6 +41,15 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("state directory %s: in use by process %s", e.Dir, e.PID)
 }
 
+// DamagedError says that the store's files do not open.
+type DamagedError struct {
+	Dir string
+	Err error
+}
+
+func (e *DamagedError) Error() string { return fmt.Sprintf("state directory %s: %v", e.Dir, e.Err) }
+func (e *DamagedError) Unwrap() error { return e.Err }
+
 // Names in a state directory.
 const (
 	lockName  = "lock"
@@ -49,7 +58,8 @@ const (
 )
 
 // Open opens a state directory, and makes it if there is none; its files are for
-// this user alone. The error is a *LockedError if another process has it open.
+// this user alone. The error is a *LockedError if another process has it open, and
+// a *DamagedError if its files do not open.
 func Open(dir string) (*Store, error) {
 	if err := makeDirs(dir); err != nil {
 		return nil, err
@@ -61,7 +71,7 @@ func Open(dir string) (*Store, error) {
 	s := &Store{dir: dir, lock: lock}
 	if err := s.open(filepath.Join(dir, storeName), false); err != nil {
 		lock.Close()
-		return nil, fmt.Errorf("state directory %s: %w", dir, err)
+		return nil, &DamagedError{dir, err}
 	}
 	return s, nil
 }
