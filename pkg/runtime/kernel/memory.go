@@ -34,6 +34,7 @@ const (
 	arenaSize = 64 << 20 // Go reserves its heap in such pieces and aligned to them
 	largeSize = 16 << 20 // mappings from here on lie in the heap area
 
+	protRead     = 1
 	protExec     = 4
 	mapFixed     = 0x10
 	mapAnonymous = 0x20
@@ -160,7 +161,8 @@ func (m *memory) mmap(addr, n, prot, flags uint64) uint64 {
 		r = m.place(addr, n, prot, flags)
 	}
 	first := r == errNoMem && addr == 0 || prot != 0 && r == errNoMem && m.areaOf(addr, n) == &m.heap
-	first = first && m.wanted == 0 && prot&protExec == 0 // who asks for code can do without
+	// Who asks for code can do without, and who wants nothing but zeros to read, too.
+	first = first && m.wanted == 0 && prot&protExec == 0 && prot != protRead
 	if first {
 		m.wanted = n
 	}
