@@ -1,6 +1,9 @@
 package fromwasm
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // languageHints say what to do about a module that the runtime does not take, by words
 // of the reason.
@@ -27,6 +30,10 @@ func languageHint(err error) string {
 	return ""
 }
 
+// scriptImports are the beginnings of what AssemblyScript imports from env where it has
+// no WASI.
+var scriptImports = []string{"seed", "trace", "console.", "Date.", "performance.", "process.", "crypto."}
+
 const hostHas = "the host has wasi_snapshot_preview1 and eos"
 
 // importHint says what to do about an import that nothing answers to: it shows what
@@ -47,6 +54,8 @@ func importHint(module, name string) string {
 		return "it seems to be Emscripten's, for JavaScript: build it with clang --target=wasm32-wasi"
 	case module == "env" && strings.HasPrefix(name, "__cxa_"):
 		return "the host has no C++ exceptions: build it with -fno-exceptions"
+	case module == "env" && slices.ContainsFunc(scriptImports, func(p string) bool { return strings.HasPrefix(name, p) }):
+		return "it is AssemblyScript's, for JavaScript: build it with @assemblyscript/wasi-shim"
 	case module == "env":
 		return "nobody defines this function: link what does; " + hostHas
 	}

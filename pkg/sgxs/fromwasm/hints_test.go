@@ -48,6 +48,7 @@ func TestHints(t *testing.T) {
 		{"Emscripten", "env.emscripten_resize_heap", "clang", importing("env.emscripten_resize_heap")},
 		{"Emscripten, made small", "imports a.b", "clang", importing("a.b")},
 		{"C++ exceptions", "env.__cxa_throw", "-fno-exceptions", importing("env.__cxa_throw")},
+		{"AssemblyScript's clock", "env.Date.now", "wasi-shim", importing("env.Date.now")},
 		{"what is not linked", "env.puts", "link what does", importing("env.puts")},
 		{"another host's", "extism.alloc", hostHas, importing("extism.alloc")},
 		{"sockets of another host", "sock_open, which is not of WASI preview 1", "docs/wasm.md", importing("wasi_snapshot_preview1.sock_open")},
