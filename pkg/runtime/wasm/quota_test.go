@@ -12,7 +12,8 @@ import (
 // bounded gives an app that little room.
 func bounded(t *testing.T, a *App, room uint64) {
 	t.Helper()
-	old := a.Limits.Storage
+	old := a.Limits
+	a.Limits.TimeMS = 60_000 // it is not about time
 	set := func(limit uint64) {
 		a.Limits.Storage = limit
 		if err := a.openStore(t.Context()); err != nil {
@@ -21,7 +22,7 @@ func bounded(t *testing.T, a *App, room uint64) {
 	}
 	used, _ := a.quota.Used()
 	set(used + room)
-	t.Cleanup(func() { a.Limits.Storage = old; _ = a.openStore(t.Context()) })
+	t.Cleanup(func() { a.Limits = old; _ = a.openStore(t.Context()) })
 }
 
 // TestStorageLimit: an app that stores without end is told, in both engines, for keys and
@@ -33,8 +34,8 @@ func TestStorageLimit(t *testing.T) {
 }
 
 func fillUp(t *testing.T, a, neighbour *App) {
-	bounded(t, a, 50_000)
-	big := strings.Repeat("x", 30_000)
+	bounded(t, a, 5_000)
+	big := strings.Repeat("x", 3_000)
 	got := script(t, a, `[["kv_put","quota/1","`+big+`"],["kv_put","quota/2","`+big+`"],["kv_get","quota/2"],["key_generate",4,"quota"]]`)
 	if want := []int32{0, abi.ErrNoRoom, abi.ErrNotFound, 0}; !slices.Equal(codes(got), want) {
 		t.Errorf("%s: %v, want %v", a.Name, codes(got), want)
@@ -46,13 +47,13 @@ func fillUp(t *testing.T, a, neighbour *App) {
 		}
 		return r
 	}
-	if r := write("quota1", big[:10_000]); r != `"ok"` {
+	if r := write("quota1", big[:1_000]); r != `"ok"` {
 		t.Error(r)
 	}
 	if r := write("quota2", big); !strings.Contains(r, "No space left on device") {
 		t.Errorf("%s: %s", a.Name, r)
 	}
-	if r := write(strings.Repeat("d/", 60)+"x", ""); !strings.Contains(r, "No space left on device") {
+	if r := write(strings.Repeat("d/", 30)+"x", ""); !strings.Contains(r, "No space left on device") {
 		t.Errorf("%s: directories: %s", a.Name, r)
 	}
 	if r, err := call(t, neighbour, "write", `{"path":"/quota","text":"`+big+`"}`); err != nil || r != `"ok"` {
@@ -62,7 +63,7 @@ func fillUp(t *testing.T, a, neighbour *App) {
 	if want := []int32{1, 1, 0, 1}; !slices.Equal(codes(got), want) {
 		t.Errorf("%s: %v, want %v", a.Name, codes(got), want)
 	}
-	if r := write("quota2", big[:20_000]); r != `"ok"` {
+	if r := write("quota2", big[:2_000]); r != `"ok"` {
 		t.Errorf("%s: after the deletion: %s", a.Name, r)
 	}
 }
