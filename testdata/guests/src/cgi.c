@@ -1,6 +1,7 @@
 /* A command: each request runs it anew, as a CGI program. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const char *variable(const char *name) {
 	const char *value = getenv(name);
@@ -19,8 +20,14 @@ int main(void) {
 			return 1;
 		fclose(f);
 	}
-	f = fopen("/count", "w");
-	if (!f || fprintf(f, "%lu", ++count) < 0 || fclose(f) != 0) {
+	/* Others may read it at the same time: they see the old number or the new one. */
+	unsigned long unique;
+	char name[40];
+	if (getentropy(&unique, sizeof unique) != 0)
+		return 1;
+	snprintf(name, sizeof name, "/count.%lx", unique);
+	f = fopen(name, "w");
+	if (!f || fprintf(f, "%lu", ++count) < 0 || fclose(f) != 0 || rename(name, "/count") != 0) {
 		perror("/count");
 		return 1;
 	}
