@@ -15,8 +15,11 @@ import (
 // TestReadmeTour runs the commands of the README's tour, in their order, in a copy of
 // what they use, and looks for the lines that the README shows of their output.
 func TestReadmeTour(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a tour is not short")
+	}
 	if _, err := os.Stat("base/program/eos-enclave.zst"); errors.Is(err, fs.ErrNotExist) {
-		t.Skip("this eos carries no runtime: make runtime")
+		t.Fatal("this eos carries no runtime: make runtime; go test -short does without the tour")
 	}
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
