@@ -138,6 +138,9 @@ func signature(ctx context.Context, c *enclaveClient, app, function string) (*ab
 		}
 		names = append(names, schema.Functions[i].Name)
 	}
+	if len(names) == 0 {
+		return nil, withHint(fmt.Errorf("the app %s has no functions: it is a command", oneLine(app)), "a request to /app/%s runs it", oneLine(app))
+	}
 	return nil, withHint(fmt.Errorf("the app %s has no function %s", oneLine(app), oneLine(function)), "it has %s", oneLine(strings.Join(names, ", ")))
 }
 
