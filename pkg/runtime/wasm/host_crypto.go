@@ -56,7 +56,7 @@ type key struct {
 }
 
 func (a *args) loadKey(ctx context.Context, name []byte) (key, bool) {
-	if a.code < 0 || !a.keyStore(name) {
+	if a.code < 0 || !a.store(a.in.app.keys, name) {
 		return key{}, false
 	}
 	b, err := a.in.app.keys.Get(ctx, name)
@@ -73,22 +73,9 @@ func (a *args) loadKey(ctx context.Context, name []byte) (key, bool) {
 	return key{}, false
 }
 
-// keyStore reports whether there is a store and the name can be one.
-func (a *args) keyStore(name []byte) bool {
-	switch {
-	case a.in.app.keys == nil:
-		a.code = abi.ErrUnavailable
-	case len(name) == 0:
-		a.code = abi.ErrInvalid
-	default:
-		a.in.charge(fuelStore)
-	}
-	return a.code == 0
-}
-
 // storeKey stores a new key: a name is used once, until it is deleted.
 func (a *args) storeKey(ctx context.Context, name []byte, k key) int32 {
-	if a.code < 0 || !a.keyStore(name) {
+	if a.code < 0 || !a.store(a.in.app.keys, name) {
 		return a.code
 	}
 	a.in.app.keyMu.Lock()
@@ -157,7 +144,7 @@ func keyExists(ctx context.Context, a *args) int32 {
 
 func keyDelete(ctx context.Context, a *args) int32 {
 	name := a.bytes(abi.MaxKey)
-	if a.code < 0 || !a.keyStore(name) {
+	if a.code < 0 || !a.store(a.in.app.keys, name) {
 		return a.code
 	}
 	return a.remove(ctx, a.in.app.keys, name)

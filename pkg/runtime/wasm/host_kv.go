@@ -12,7 +12,7 @@ import (
 
 func kvGet(ctx context.Context, a *args) int32 {
 	key := a.bytes(abi.MaxKey)
-	if a.code < 0 || !a.store(key) {
+	if a.code < 0 || !a.store(a.in.app.kv, key) {
 		return a.code
 	}
 	v, err := a.in.app.kv.Get(ctx, key)
@@ -27,7 +27,7 @@ func kvGet(ctx context.Context, a *args) int32 {
 
 func kvPut(ctx context.Context, a *args) int32 {
 	key, value := a.bytes(abi.MaxKey), a.bytes(abi.MaxValue)
-	if a.code < 0 || !a.store(key) {
+	if a.code < 0 || !a.store(a.in.app.kv, key) {
 		return a.code
 	}
 	if err := a.in.app.kv.Put(ctx, key, value); err != nil {
@@ -38,7 +38,7 @@ func kvPut(ctx context.Context, a *args) int32 {
 
 func kvDelete(ctx context.Context, a *args) int32 {
 	key := a.bytes(abi.MaxKey)
-	if a.code < 0 || !a.store(key) {
+	if a.code < 0 || !a.store(a.in.app.kv, key) {
 		return a.code
 	}
 	return a.remove(ctx, a.in.app.kv, key)
@@ -55,7 +55,7 @@ func kvList(ctx context.Context, a *args) int32 {
 	if limit == 0 || limit > 1000 {
 		limit = 1000
 	}
-	if !a.store([]byte{0}) {
+	if !a.store(a.in.app.kv, []byte{0}) {
 		return a.code
 	}
 	var out []byte
@@ -77,10 +77,10 @@ func kvList(ctx context.Context, a *args) int32 {
 	return a.give(out)
 }
 
-// store reports whether there is a store and the key can be one.
-func (a *args) store(key []byte) bool {
+// store reports whether there is a table, and the key can be one of it.
+func (a *args) store(t Table, key []byte) bool {
 	switch {
-	case a.in.app.kv == nil:
+	case t == nil:
 		a.code = abi.ErrUnavailable
 	case len(key) == 0:
 		a.code = abi.ErrInvalid

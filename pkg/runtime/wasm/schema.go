@@ -40,12 +40,17 @@ func (m *Module) visible(c module.Caller, name string) (*App, error) {
 	return a, nil
 }
 
-func (m *Module) wasmSchema(_ context.Context, c module.Caller, body json.RawMessage) (any, error) {
+// asked finds the app that a request is about, for who may see it.
+func (m *Module) asked(c module.Caller, body json.RawMessage) (*App, error) {
 	var r appRequest
 	if err := decode(body, &r); err != nil {
 		return nil, err
 	}
-	a, err := m.visible(m.withAuth(c, r.Auth), r.App)
+	return m.visible(m.withAuth(c, r.Auth), r.App)
+}
+
+func (m *Module) wasmSchema(_ context.Context, c module.Caller, body json.RawMessage) (any, error) {
+	a, err := m.asked(c, body)
 	if err != nil {
 		return nil, err
 	}
@@ -56,11 +61,7 @@ func (m *Module) wasmSchema(_ context.Context, c module.Caller, body json.RawMes
 }
 
 func (m *Module) mcpTools(_ context.Context, c module.Caller, body json.RawMessage) (any, error) {
-	var r appRequest
-	if err := decode(body, &r); err != nil {
-		return nil, err
-	}
-	a, err := m.visible(m.withAuth(c, r.Auth), r.App)
+	a, err := m.asked(c, body)
 	if err != nil {
 		return nil, err
 	}

@@ -61,7 +61,8 @@ func TestEnds(t *testing.T) {
 	for name, want := range map[string]error{"spin": errFuel, "deep": errStack, "grow": errFuel, "fill": errFuel, "table": errFuel} {
 		var used []int64
 		for engine := range engines {
-			m := start(t, engine, wasm, 3<<20)
+			m := start(t, engine, wasm, 3<<16)
+			m.slice = 1 << 16
 			_, err := m.mod.ExportedFunction(name).Call(t.Context())
 			if engine == "interpreter" && name == "deep" { // which has a limit of its own, too
 				if err == nil {
@@ -96,7 +97,7 @@ func TestStackGivenBack(t *testing.T) {
 		opLoop, 0x40, i32c(200), ix(opCall, 0), 0x1a, 0x1a, get(0), i32c(1), 0x6b, ix(opLocalTee, 0), ix(opBrIf, 0), opEnd)}
 	for engine := range engines {
 		m := start(t, engine, metered(t, build(g, f)), 1<<40)
-		if _, err := m.mod.ExportedFunction("f").Call(t.Context(), 1000); err != nil {
+		if _, err := m.mod.ExportedFunction("f").Call(t.Context(), 300); err != nil {
 			t.Errorf("%s: %v", engine, err)
 		}
 	}

@@ -292,25 +292,13 @@ func (f *file) Seek(offset position, whence int) (int64, sys.Errno) {
 }
 
 // Write implements sys.File.
-func (f *file) Write(buf []byte) (int, sys.Errno) {
-	done, errno := f.use(len(buf))
-	defer done()
-	switch {
-	case errno != 0:
-		return 0, errno
-	case !f.write:
-		return 0, sys.EBADF
-	}
-	if f.app {
-		f.at = f.node.rec.size
-	}
-	n, errno := f.view.f.writeAt(f.node, buf, f.at)
-	f.at += int64(n)
-	return n, f.view.told(errno)
-}
+func (f *file) Write(buf []byte) (int, sys.Errno) { return f.put(buf, &f.at, f.app) }
 
 // Pwrite implements sys.File.
-func (f *file) Pwrite(buf []byte, off int64) (int, sys.Errno) {
+func (f *file) Pwrite(buf []byte, off int64) (int, sys.Errno) { return f.put(buf, &off, false) }
+
+// put writes at a place, or at the end, and moves the place behind what it has written.
+func (f *file) put(buf []byte, at *int64, end bool) (int, sys.Errno) {
 	done, errno := f.use(len(buf))
 	defer done()
 	switch {
@@ -319,7 +307,11 @@ func (f *file) Pwrite(buf []byte, off int64) (int, sys.Errno) {
 	case !f.write:
 		return 0, sys.EBADF
 	}
-	n, errno := f.view.f.writeAt(f.node, buf, off)
+	if end {
+		*at = f.node.rec.size
+	}
+	n, errno := f.view.f.writeAt(f.node, buf, *at)
+	*at += int64(n)
 	return n, f.view.told(errno)
 }
 
