@@ -16,7 +16,6 @@ import (
 // damages are what becomes of a file.
 var damages = map[string]func(path string) error{
 	"missing": os.Remove,
-	"empty":   func(path string) error { return os.Truncate(path, 0) },
 	"cut": func(path string) error {
 		i, err := os.Stat(path)
 		if err != nil {

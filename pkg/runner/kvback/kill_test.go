@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 
 const (
 	killWriters = 16
-	killKeys    = 30 // of each writer, used in turn
+	killKeys    = 10 // of each writer, used in turn
 )
 
 func killKey(writer, i int) []byte { return fmt.Appendf(nil, "%d/%d", writer, i%killKeys) }
@@ -177,7 +177,7 @@ func kill(dir string, acks []int, rnd *rand.Rand) (checked bool, err error) {
 		defer timer.Stop()
 		after = 1 << 30
 	default:
-		after = 1 + rnd.IntN(100)
+		after = 1 + rnd.IntN(60)
 	}
 	lines := 0
 	for r := bufio.NewReader(out); ; {
