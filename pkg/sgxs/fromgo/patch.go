@@ -51,6 +51,10 @@ var goPatches = []patch{
 	{"runtime", "print.go", regexp.MustCompile(`\nfunc printlock\(\) \{\n\tmp := getg\(\)\.m\n\tmp\.locks\+\+ .*\n\tmp\.printlock\+\+\n\tif mp\.printlock == 1 \{\n\t\tlock\(&debuglock\)\n\t\}\n\tmp\.locks-- .*\n\}\n`), "\n", 1},
 	// A recursion without an end shall be reported as that, not as a small heap.
 	{"runtime", "proc.go", regexp.MustCompile(`(\n\t\tmaxstacksize = )1000000000\n`), "${1}eosMaxStack()\n", 1},
+	// It sleeps deeper, until it is woken, when no P has anything to do at that moment,
+	// and the next system call wakes it: with one client, that is each request. Here it
+	// does so when it has found nothing to do for a while, some 30 ms.
+	{"runtime", "proc.go", regexp.MustCompile(`(\n\t\tif debug\.schedtrace <= 0 && \(sched\.gcwaiting\.Load\(\) \|\| )(sched\.npidle\.Load\(\) == gomaxprocs\) \{\n)`), "${1}delay == 10*1000 && ${2}", 1},
 	// Tables for 48 bits of addresses cost 33 MiB.
 	{"runtime", "malloc.go", regexp.MustCompile(`(\n\theapAddrBits\s*=\s*\(_64bit\*[^\n]*?\)\)\*)48(\s*\+)`), fmt.Sprintf("${1}%d${2}", heapBits), 1},
 	{"runtime", "malloc.go", regexp.MustCompile(`(\n\tarenaBaseOffset\s*=\s*)0xffff800000000000(\*goarch\.IsAmd64)`), fmt.Sprintf("${1}%#x${2}", uint64(wall.Base)), 1},
