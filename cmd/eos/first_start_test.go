@@ -133,3 +133,28 @@ func readTokenFile(t *testing.T, dir string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:])
 }
+
+// TestWriteNew: a file is there whole or not at all, and never in the place of another.
+func TestWriteNew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path+".new", []byte("what a crash has left"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeNew(path, []byte("first"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeNew(path, []byte("second"), 0o600); !errors.Is(err, fs.ErrExist) {
+		t.Error(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil || string(b) != "first" {
+		t.Errorf("%q, %v", b, err)
+	}
+	names, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(names) != 1 {
+		t.Errorf("%v are left, %v", names, err)
+	}
+	if i, err := os.Stat(path); err != nil || i.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", i, err)
+	}
+}
