@@ -53,6 +53,9 @@ func (r *Runtime) failWith(w http.ResponseWriter, req *http.Request, err error) 
 		if status == 0 {
 			status = http.StatusBadRequest
 		}
+		if status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="eos"`)
+		}
 		fail(w, status, refused.Message)
 	case errors.As(err, &big):
 		fail(w, http.StatusRequestEntityTooLarge, "the body has more than "+strconv.FormatInt(big.Limit, 10)+" bytes")

@@ -420,7 +420,7 @@ func TestConfiguration(t *testing.T) {
 		t.Errorf("the manifest tells a token: %s", got.body)
 	}
 	for what, bad := range map[string]string{
-		"no JSON": "x", "nothing": "", "a second": servers + "{}", "unknown": `{"server":[]}`, "no https": `{"servers":[{"url":"http://a.example"}]}`,
+		"no JSON": "x", "nothing": "", "none": "{}", "a second": servers + "{}", "unknown": `{"server":[]}`, "no https": `{"servers":[{"url":"http://a.example"}]}`,
 		"twice": `{"servers":[{"url":"https://a.example"},{"url":"https://a.example"}]}`, "a line end": `{"servers":[{"url":"https://a.example/\n"}]}`,
 		"a user": `{"servers":[{"url":"https://u:p@a.example"}]}`, "a token with one": `{"servers":[{"url":"https://a.example","token":"\r\n"}]}`,
 		"too many": `{"servers":[` + strings.Repeat(`{"url":"https://a.example"},`, maxServers) + `{"url":"https://a.example"}]}`,

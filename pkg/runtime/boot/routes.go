@@ -177,6 +177,9 @@ func (r *Runtime) putServers(w http.ResponseWriter, req *http.Request) {
 		Servers []server `json:"servers"`
 	}
 	err := readJSON(w, req, maxAdmin, &ask)
+	if err == nil && ask.Servers == nil {
+		err = &module.Error{Message: `the body has no "servers": [] is none of them`}
+	}
 	if err == nil {
 		if bad := checkServers(ask.Servers); bad != nil {
 			err = &module.Error{Message: bad.Error()}

@@ -117,6 +117,9 @@ func (r *Request) environment() []string {
 		case "Host", "Authorization", "Proxy", "Proxy-Authorization", "Content-Type", "Content-Length":
 			continue
 		}
+		if strings.Contains(name, "_") {
+			continue // it would be taken for the one with a hyphen, which others may have checked
+		}
 		sep := ", "
 		if name == "Cookie" {
 			sep = "; "

@@ -25,6 +25,7 @@ func TestCommand(t *testing.T) {
 	}{
 		{"/app/cgi/plain", 200, map[string][]string{"Content-Type": {"text/plain; charset=utf-8"}, "Content-Length": {"34"}}, "no headers: just text\nof two lines"},
 		{"http://cgi.example/status", 404, map[string][]string{"Content-Type": {"text/html"}, "X-One": {"1", "2"}, "Content-Length": {"3"}}, "<p>"},
+		{"/app/cgi/nothing", 204, map[string][]string{"Content-Type": nil, "X-One": {"1"}, "Content-Length": nil}, ""},
 		{"/app/cgi/exit", 502, nil, "exited with code 3"},
 		{"/app/cgi/zero", 200, nil, "ok"},
 		{"/app/cgi/panic", 502, nil, "exited with code 2"},
@@ -35,6 +36,9 @@ func TestCommand(t *testing.T) {
 		rec := w.do("GET", c.url, "", "")
 		if rec.Code != c.status || !strings.Contains(rec.Body.String(), c.body) {
 			t.Errorf("%s: %d %s; want %d %s", c.url, rec.Code, rec.Body, c.status, c.body)
+		}
+		if c.status == 204 && rec.Body.Len() > 0 {
+			t.Errorf("%s: a body: %s", c.url, rec.Body)
 		}
 		for name, want := range c.header {
 			if got := rec.Header()[name]; !reflect.DeepEqual(got, want) {
@@ -51,6 +55,7 @@ func TestCommand(t *testing.T) {
 	r.Header.Add("X-Custom", "two")
 	r.Header.Set("Authorization", "Bearer secret")
 	r.Header.Set("Proxy", "evil")
+	r.Header["X_Custom"] = []string{"evil"}
 	r = r.WithContext(module.WithCaller(r.Context(), callerOf("")))
 	rec := httptest.NewRecorder()
 	w.mux.ServeHTTP(rec, r)

@@ -190,6 +190,11 @@ func (m *Module) command(w http.ResponseWriter, r *http.Request, a *App, prefix,
 		h[name] = values
 	}
 	h.Set("Eos-Fuel", strconv.FormatUint(res.Fuel, 10))
+	if res.Status == http.StatusNoContent || res.Status == http.StatusNotModified {
+		h.Del("Content-Type") // of the body that such an answer cannot have (RFC 9110, 6.4.1)
+		w.WriteHeader(res.Status)
+		return
+	}
 	h.Set("Content-Length", strconv.Itoa(len(res.Body)))
 	w.WriteHeader(res.Status)
 	_, _ = w.Write(res.Body) // a client that has gone is nobody's fault

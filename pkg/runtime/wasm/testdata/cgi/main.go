@@ -15,6 +15,8 @@ func main() {
 		fmt.Print("no headers: just text\nof two lines")
 	case "/status":
 		fmt.Print("Status: 404 Not Here\r\nContent-Type: text/html\r\nX-One: 1\r\nX-One: 2\r\nContent-Length: 99999\r\nConnection: close\r\n\r\n<p>")
+	case "/nothing":
+		fmt.Print("Status: 204\r\nX-One: 1\r\n\r\nno body can be here")
 	case "/exit":
 		os.Exit(3)
 	case "/zero":
