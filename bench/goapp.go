@@ -84,7 +84,8 @@ func goApp(dir string) builtApp {
 	return a
 }
 
-// timed returns the nanoseconds that the program says each unit took.
+// timed returns the nanoseconds that the program says each unit took: the median of
+// slices of its time.
 func timed(cmd *exec.Cmd) figure {
 	out, err := cmd.Output()
 	check(err)

@@ -27,8 +27,12 @@ import (
 	"time"
 )
 
-// duration is how long a kind of work runs.
-const duration = 300 * time.Millisecond
+// duration is how long a kind of work runs, in slices. What counts is the median of
+// the slices: what else the machine does now and then shall not.
+const (
+	duration = 500 * time.Millisecond
+	slice    = 20 * time.Millisecond // a few cycles of the collector
+)
 
 // work has the kinds: each call does one unit.
 var work = map[string]func() func(){
@@ -94,14 +98,19 @@ func main() {
 	}
 	unit := work[os.Args[1]]()
 	unit()
-	n, start := 0, time.Now()
-	for time.Since(start) < duration {
-		for range 10 {
-			unit()
+	var took []int64 // ns for each unit, by slices
+	for begin := time.Now(); time.Since(begin) < duration; {
+		n, start := 0, time.Now()
+		for time.Since(start) < slice {
+			for range 10 {
+				unit()
+			}
+			n += 10
 		}
-		n += 10
+		took = append(took, int64(time.Since(start))/int64(n))
 	}
-	fmt.Println(int64(time.Since(start)) / int64(n)) // ns for each unit
+	slices.Sort(took)
+	fmt.Println(took[len(took)/2])
 }
 
 // heap allocates as a cache does that replaces its entries, and prints how many bytes
