@@ -330,10 +330,10 @@ func printLoaded(u *ui, a *servedApp) error {
 
 func printServed(u *ui, apps []servedApp) error {
 	w := u.table()
-	fmt.Fprint(w, "app\tfrom\tSHA-256 of its code\tfunctions\thost names\n")
+	fmt.Fprint(w, "app\tfrom\tSHA-256 of its code\thost names\tfunctions\n")
 	for i := range apps {
 		a := &apps[i]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", oneLine(a.Name), oneLine(a.Origin), oneLine(a.CodeHash), a.functions(), oneLine(orNone(a.Hostnames)))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", oneLine(a.Name), oneLine(a.Origin), oneLine(a.CodeHash), oneLine(orNone(a.Hostnames)), a.functions())
 	}
 	return w.Flush()
 }

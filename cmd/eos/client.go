@@ -156,6 +156,9 @@ func (c *enclaveClient) send(ctx context.Context, path string, body []byte, p *p
 		if errors.As(err, &u) {
 			err = u.Err
 		}
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, withHint(fmt.Errorf("%s does not answer in time", c.base), "--timeout TIME waits longer")
+		}
 		return nil, trustError(err)
 	}
 	defer resp.Body.Close()
