@@ -13,6 +13,7 @@ import (
 
 	"github.com/enclaveos/eos/pkg/runner"
 	"github.com/enclaveos/eos/pkg/runner/edp"
+	"github.com/enclaveos/eos/pkg/runner/goenclave"
 	"github.com/enclaveos/eos/pkg/runner/platform"
 	"github.com/enclaveos/eos/pkg/sgx"
 	"github.com/enclaveos/eos/pkg/sgxs/fromelf"
@@ -283,7 +284,7 @@ func loadError(path string, err error) error {
 // untilSignal returns a context that SIGINT and SIGTERM end, and what says
 // which of them did; a second one ends the program at once.
 func untilSignal() (context.Context, func() exitStatus) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	c := make(chan os.Signal, 1)
 	status := make(chan exitStatus, 1)
 	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
@@ -291,7 +292,10 @@ func untilSignal() (context.Context, func() exitStatus) {
 		s := <-c
 		signal.Stop(c)
 		status <- exitStatus(signalStatus(s))
-		cancel()
+		if s == os.Interrupt {
+			cancel(goenclave.ErrInterrupted)
+		}
+		cancel(nil)
 	}()
 	return ctx, func() exitStatus {
 		select {

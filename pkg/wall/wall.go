@@ -20,13 +20,17 @@ type ECall uint64
 //	ECallRun              first TCS: RSI = address of a RunDesc; starts the program.
 //	                      further TCSs: starts the thread that was asked for by
 //	                      NotifySpawn; refused on any other
-//	ECallShutdown         asks the program to end; later entries are refused
+//	ECallShutdown         asks the program to end; later entries are refused. The
+//	                      program sees SIGINT if RSI = ShutdownInterrupt, else SIGTERM
 const (
 	ECallInitChannel     ECall = 1
 	ECallInitDataChannel ECall = 2
 	ECallRun             ECall = 3
 	ECallShutdown        ECall = 4
 )
+
+// ShutdownInterrupt is the argument of ECallShutdown when somebody has pressed Ctrl-C.
+const ShutdownInterrupt = 2
 
 // The values of RDI at EEXIT.
 const (

@@ -1,6 +1,7 @@
 package goenclave
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -11,6 +12,10 @@ import (
 
 // ErrClosed says that a Command has been run before.
 var ErrClosed = errors.New("the program has been run")
+
+// ErrInterrupted is the cause with which a context ends for a program that shall see
+// SIGINT. With any other it sees SIGTERM.
+var ErrInterrupted = fmt.Errorf("interrupted: %w", context.Canceled)
 
 // errStopped unwinds a thread whose program has ended.
 var errStopped = errors.New("the program has ended")

@@ -174,7 +174,11 @@ func (p *program) shutdown(reason error) {
 	}
 	last := p.threads[len(p.threads)-1]
 	last.launch(func() error {
-		err := last.call(wall.ECallShutdown, 0)
+		why := uint64(0)
+		if errors.Is(reason, ErrInterrupted) {
+			why = wall.ShutdownInterrupt
+		}
+		err := last.call(wall.ECallShutdown, why)
 		// Whoever sleeps may look whether it is over.
 		for _, t := range p.threads {
 			t.wakeUp(p.interruptPoll)

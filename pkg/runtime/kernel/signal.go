@@ -9,6 +9,7 @@ import (
 // Signals are Linux's: the Go runtime installs its handlers with rt_sigaction
 // and finds the frames that it knows on its signal stacks.
 const (
+	sigInt   = 2
 	sigTrap  = 5
 	sigIll   = 4
 	sigBus   = 7

@@ -50,7 +50,7 @@ func enter(t *thread, ecall, a1 uint64) (action, value uint64) {
 			return enterStart, sp
 		}
 	case wall.ECallShutdown:
-		r = shutdown()
+		r = shutdown(a1)
 	}
 	atomic.StoreUint32(&t.state, stateIdle)
 	return enterReturn, refusal(r)
@@ -216,27 +216,31 @@ func putStrings(p, strings, n uint64) uint64 {
 	return p + 8
 }
 
-// shutdown asks the program to end, as SIGTERM does: a program that has asked
+// shutdown asks the program to end, as SIGTERM or SIGINT do: a program that has asked
 // for the signal gets it, any other ends.
-func shutdown() wall.Refusal {
+func shutdown(why uint64) wall.Refusal {
+	sig := uint64(sigTerm)
+	if why == wall.ShutdownInterrupt {
+		sig = sigInt
+	}
 	if !atomic.CompareAndSwapUint32(&stopping, 0, 1) || atomic.LoadUint32(&ended) != 0 {
 		return wall.RefusedState
 	}
 	if atomic.LoadUint32(&started) == 0 {
-		exitCode = 128 + sigTerm
+		exitCode = 128 + sig
 		atomic.StoreUint32(&ended, 1)
 		return 0
 	}
 	for i := uint64(0); i < usable(); i++ {
 		w := threadAt(i)
-		if s := atomic.LoadUint32(&w.state); (s == stateBusy || s == stateOcall) && w.sigmask>>(sigTerm-1)&1 == 0 {
-			raise(w, sigTerm)
+		if s := atomic.LoadUint32(&w.state); (s == stateBusy || s == stateOcall) && w.sigmask>>(sig-1)&1 == 0 {
+			raise(w, sig)
 			ocall(uint64(wall.NotifyWake), i, 0, 0)
 			ocall(uint64(wall.NotifyKick), i, 0, 0)
 			return 0
 		}
 	}
-	exitCode = 128 + sigTerm
+	exitCode = 128 + sig
 	atomic.StoreUint32(&ended, 1)
 	return 0
 }

@@ -210,6 +210,10 @@ func TestRun(t *testing.T) {
 	if th.pending != 1<<(sigTerm-1) {
 		t.Errorf("pending signals: %#x", th.pending)
 	}
+	stopping, th.pending = 0, 0
+	if _, v := enter(threadAt(testThreads), uint64(wall.ECallShutdown), wall.ShutdownInterrupt); v != 0 || th.pending != 1<<(sigInt-1) {
+		t.Errorf("an interrupt: %d, pending signals: %#x", int64(v), th.pending)
+	}
 }
 
 func TestUnmeasuredDataIsZeroed(t *testing.T) {
