@@ -171,11 +171,16 @@ func (p *goPackage) err() error {
 		return nil
 	}
 	text, hint := adviceFor(p.Error.Err, p.Dir)
+	if p.Standard && strings.HasPrefix(text, constraints) {
+		hint = "a package of an experiment of Go's: --tags goexperiment.NAME"
+	}
 	if p.Error.Pos != "" {
 		text = p.Error.Pos + ": " + text
 	}
 	return refuse(hint, "%s", text)
 }
+
+const constraints = "build constraints exclude all Go files"
 
 // adviceFor makes a hint of what the go command advises, or of what its message means
 // to a program's author.
@@ -189,7 +194,7 @@ func adviceFor(text, dir string) (msg, hint string) {
 			return text, "name a main package, for example ./cmd/" + filepath.Base(filepath.Dir(found[0]))
 		}
 		return text, "name the directory of a main package"
-	case strings.HasPrefix(text, "build constraints exclude all Go files"):
+	case strings.HasPrefix(text, constraints):
 		return text, "the files are for other systems, or for build tags: --tags"
 	}
 	return text, ""
