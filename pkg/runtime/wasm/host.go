@@ -27,6 +27,7 @@ type args struct {
 	mem   api.Memory
 	stack []uint64
 	code  int32 // below zero: an argument was bad
+	made  bool  // buffer has made room for the result
 	next  int
 }
 
@@ -64,40 +65,50 @@ func (a *args) room(most int) []byte {
 	return b
 }
 
-// give puts a result into the buffer and returns its length.
+// give puts a result into the buffer and returns its length. It takes the place of the
+// last one.
 func (a *args) give(b []byte) int32 {
 	a.in.chargeBytes(len(b))
-	if !a.hold(len(b)) {
-		return a.code
+	if !a.made {
+		a.in.dropResult()
 	}
 	a.in.result = b
 	return int32(len(b))
 }
 
-// hold makes room for a result of n bytes, in place of the last one. One that is large is
-// counted with what instances take, for it stays until the guest asks for another.
-func (a *args) hold(n int) bool {
+// largeResult is the size from which results lie where memory does, and not on the heap
+// that all share: there they would be garbage sooner than it is collected.
+const largeResult = 64 << 10
+
+// buffer gives room for a result of n bytes, empty, in place of the last result. It waits
+// for it as an instance does for its memory. nil: there never is so much.
+func (a *args) buffer(n int) []byte {
 	in := a.in
-	if n <= in.holds && in.holds-n < 64 || n <= smallResult && in.holds == 0 {
-		return true
+	in.dropResult()
+	a.made = true
+	if n < largeResult {
+		return make([]byte, 0, n)
 	}
-	in.result = nil
-	in.app.budget.dismiss(&in.app.memory, int64(in.holds))
-	in.holds = 0
-	if n <= smallResult {
-		return true
-	}
-	if !in.app.budget.could(int64(n)) {
+	budget := in.app.budget
+	if !budget.could(int64(n)) {
 		a.code = abi.ErrTooLarge
-		return false
+		return nil
 	}
-	in.await(func() bool { return in.app.budget.admit(&in.app.memory, int64(n)) }, int64(n))
-	in.holds = n
-	return true
+	in.await(func() bool {
+		in.large = budget.take(&in.app.memory, int64(n), int64(n))
+		return in.large != nil
+	}, int64(n))
+	return in.large[:0]
 }
 
-// smallResult is the size of results that are not counted.
-const smallResult = 16 << 10
+// dropResult gives back what the last result lies in.
+func (in *instance) dropResult() {
+	in.result = nil
+	if in.large != nil {
+		in.app.budget.give(&in.app.memory, in.large)
+		in.large = nil
+	}
+}
 
 // hostFunc does a call and returns its result or an error code.
 type hostFunc func(ctx context.Context, a *args) int32

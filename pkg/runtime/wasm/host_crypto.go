@@ -245,10 +245,10 @@ func encrypt(ctx context.Context, a *args) int32 {
 	if g == nil {
 		return a.code
 	}
-	if !a.hold(len(data) + g.NonceSize() + g.Overhead()) {
+	out := a.buffer(len(data) + g.NonceSize() + g.Overhead())
+	if out == nil {
 		return a.code
 	}
-	out := make([]byte, 0, len(data)+g.NonceSize()+g.Overhead())
 	switch len(nonce) {
 	case 0:
 		nonce = make([]byte, g.NonceSize())
@@ -275,10 +275,11 @@ func decrypt(ctx context.Context, a *args) int32 {
 	case len(nonce) != g.NonceSize():
 		return abi.ErrInvalid
 	}
-	if !a.hold(len(data)) {
+	out := a.buffer(len(data))
+	if out == nil {
 		return a.code
 	}
-	plain, err := g.Open(nil, nonce, data, aad)
+	plain, err := g.Open(out, nonce, data, aad)
 	if err != nil {
 		return abi.ErrAuth
 	}

@@ -51,7 +51,7 @@ type instance struct {
 	host  uint64 // fuel that the host's work took while fuel was not at hand
 
 	result  []byte // of the last host call that has one
-	holds   int    // bytes of it that are counted
+	large   []byte // of the budget: what it lies in, if it is large
 	reply   []byte // what the guest said is the result
 	replied bool
 	failure string // what the guest said is wrong
@@ -228,10 +228,11 @@ func (in *instance) free() {
 
 // dismiss gives back what the instance has taken beside its memory.
 func (in *instance) dismiss() {
+	in.dropResult()
 	if in.admitted {
-		in.app.budget.dismiss(&in.app.memory, in.app.size+int64(in.holds))
+		in.app.budget.dismiss(&in.app.memory, in.app.size)
 	}
-	in.admitted, in.holds = false, 0
+	in.admitted = false
 }
 
 // close frees the instance of a call that has failed.

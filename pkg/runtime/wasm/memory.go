@@ -224,7 +224,8 @@ func (b *memoryBudget) admit(has *memoryUse, n int64) bool {
 	return true
 }
 
-// could says whether n bytes beside the memory are little enough to be waited for.
+// could says whether n bytes beside an instance's own memory are little enough to be waited
+// for.
 func (b *memoryBudget) could(n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -331,7 +332,7 @@ func (in *instance) await(got func() bool, n int64) {
 		select {
 		case <-change:
 		case <-over.C:
-			panic(faultf(FaultBusy, "no memory left for another instance of %d KiB", n>>10))
+			panic(faultf(FaultBusy, "no memory left for %d KiB", n>>10))
 		case <-in.ctx.Done():
 			panic(faultf(FaultBusy, "the caller has gone"))
 		}

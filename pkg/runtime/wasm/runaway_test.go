@@ -175,3 +175,22 @@ func TestInstanceSize(t *testing.T) {
 		t.Errorf("an instance that never fits: %v", err)
 	}
 }
+
+// TestLargeResults: those lie where memory does, one at a time for each instance.
+func TestLargeResults(t *testing.T) {
+	h := newHost(t, Compiler)
+	h.Memory = 64 << 20
+	a := load(t, h, "guest", guest(t))
+	long := strings.Repeat("x", 100<<10)
+	got := script(t, a, fmt.Sprintf(`[["key_generate",1,"k"], ["encrypt","k","","",%q], ["decrypt","k","","",{"$":1}],
+		["kv_put","small","value"], ["encrypt","k","","",%q], ["kv_get","small"]]`, long, long))
+	if c := codes(got); !slices.Equal(c, []int32{0, 100<<10 + 28, 100 << 10, 0, 100<<10 + 28, 5}) {
+		t.Fatalf("codes %v", c)
+	}
+	if string(got[2].Result) != long || string(got[5].Result) != "value" {
+		t.Error("a large result is not what went in")
+	}
+	if n := h.memory.inUse(); n != 0 {
+		t.Errorf("%d bytes are in use", n)
+	}
+}
