@@ -171,6 +171,9 @@ func (in *instance) take(s abi.Signature, values []uint64) (*Result, error) {
 				return nil, faultf(FaultGuest, "the result lies outside the app's memory")
 			}
 		}
+		if f := in.hold(answerCopies * jsonSize(s.Result, b)); f != nil {
+			return nil, f
+		}
 		r.Value, err = indirectJSON(s.Result, b)
 	}
 	if err != nil {

@@ -83,6 +83,9 @@ func (o *output) Write(b []byte) (int, error) {
 		if n := uint64(len(o.b)) + uint64(len(b)); n > uint64(o.in.app.Limits.OutputBytes) {
 			o.in.stop(o.in.tooLong(n))
 		}
+		if f := o.in.hold(int64(len(b))); f != nil {
+			o.in.stop(f)
+		}
 		o.b = append(o.b, b...)
 	}
 	return len(b), nil

@@ -94,10 +94,12 @@ func (a *args) buffer(n int) []byte {
 		a.code = abi.ErrTooLarge
 		return nil
 	}
-	in.await(func() bool {
+	if f := in.await(func() bool {
 		in.large = budget.take(&in.app.memory, int64(n), int64(n))
 		return in.large != nil
-	}, int64(n))
+	}, int64(n)); f != nil {
+		in.stop(f)
+	}
 	return in.large[:0]
 }
 
@@ -194,12 +196,18 @@ func resultRead(_ context.Context, a *args) int32 {
 
 func reply(_ context.Context, a *args) int32 {
 	limit := int(a.in.app.Limits.OutputBytes)
-	b := a.bytes(limit)
+	b := a.view(limit)
 	if a.code == abi.ErrTooLarge {
 		a.in.stop(a.in.tooLong(uint64(uint32(a.stack[1]))))
 	}
 	if a.code == 0 {
-		a.in.reply, a.in.replied = b, true
+		if f := a.in.hold(int64(len(b) - cap(a.in.reply))); f != nil {
+			a.in.stop(f)
+		}
+		if a.in.reply == nil {
+			a.in.reply = []byte{} // of no bytes, and not none
+		}
+		a.in.reply, a.in.replied = append(a.in.reply[:0], b...), true
 	}
 	return 0
 }

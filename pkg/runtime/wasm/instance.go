@@ -53,6 +53,7 @@ type instance struct {
 	result  []byte // of the last host call that has one
 	large   []byte // of the budget: what it lies in, if it is large
 	reply   []byte // what the guest said is the result
+	held    int64  // bytes on the heap that are counted until the answer is written
 	replied bool
 	failure string // what the guest said is wrong
 	failed  bool
@@ -194,7 +195,9 @@ func (in *instance) make(s stdio) (_ *instance, err error) {
 			in, err = nil, f
 		}
 	}()
-	in.await(func() bool { return a.budget.admit(&a.memory, a.size) }, a.size)
+	if f := in.await(func() bool { return a.budget.admit(&a.memory, a.size) }, a.size); f != nil {
+		return nil, f
+	}
 	in.admitted = true
 	ictx := experimental.WithMemoryAllocator(in.context(), in)
 	if in.mod, err = a.runtime.InstantiateModule(ictx, a.compiled, config); err != nil {
@@ -229,6 +232,7 @@ func (in *instance) free() {
 // dismiss gives back what the instance has taken beside its memory.
 func (in *instance) dismiss() {
 	in.dropResult()
+	in.release()
 	if in.admitted {
 		in.app.budget.dismiss(&in.app.memory, in.app.size)
 	}

@@ -307,24 +307,26 @@ func (m *linearMemory) Reallocate(size uint64) []byte {
 
 // firstMemory waits for the memory that an instance begins with.
 func (in *instance) firstMemory(n int64) (m []byte) {
-	in.await(func() bool {
+	if f := in.await(func() bool {
 		m = in.app.budget.take(&in.app.memory, n, n)
 		return m != nil
-	}, n)
+	}, n); f != nil {
+		panic(f)
+	}
 	return m
 }
 
 // await waits for n bytes to be free, but not for an instance that nobody waits for.
-func (in *instance) await(got func() bool, n int64) {
+func (in *instance) await(got func() bool, n int64) *Fault {
 	over := time.NewTimer(time.Until(in.end))
 	defer over.Stop()
 	for {
 		change := in.app.budget.change()
 		if got() {
-			return
+			return nil
 		}
 		if in.spare {
-			panic(faultf(FaultBusy, "no memory left"))
+			return faultf(FaultBusy, "no memory left")
 		}
 		if in.app.host.pools.giveWay() {
 			continue
@@ -332,9 +334,9 @@ func (in *instance) await(got func() bool, n int64) {
 		select {
 		case <-change:
 		case <-over.C:
-			panic(faultf(FaultBusy, "no memory left for %d KiB", n>>10))
+			return faultf(FaultBusy, "no memory left for %d KiB", n>>10)
 		case <-in.ctx.Done():
-			panic(faultf(FaultBusy, "the caller has gone"))
+			return faultf(FaultBusy, "the caller has gone")
 		}
 	}
 }
