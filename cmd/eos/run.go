@@ -16,6 +16,7 @@ import (
 	"github.com/enclaveos/eos/pkg/runner/goenclave"
 	"github.com/enclaveos/eos/pkg/runner/platform"
 	"github.com/enclaveos/eos/pkg/sgx"
+	"github.com/enclaveos/eos/pkg/sgxs"
 	"github.com/enclaveos/eos/pkg/sgxs/fromelf"
 	"github.com/spf13/cobra"
 )
@@ -217,7 +218,7 @@ func checkImage(path string) error {
 	// Asked before it is opened: the open of a pipe waits for its writer.
 	switch fi, err := os.Stat(path); {
 	case err == nil && fi.IsDir():
-		return fmt.Errorf("%s is a directory, not an image", path)
+		return withHint(fmt.Errorf("%s is a directory, not an image", path), "eos build makes an image of the Go program in a directory")
 	case err == nil && fi.Mode().Type() == os.ModeNamedPipe:
 		return fmt.Errorf("%s is a pipe, and an image is read more than once: make it a file", path)
 	}
@@ -249,12 +250,8 @@ func loadEnclave[E any](u *ui, p platform.Platform, path string, signature runne
 	if err := checkConfig(path, o, sig); err != nil {
 		return e, err
 	}
-	if !p.Caps().EnforcesTCB {
-		u.warn("software platform: nothing is secret from this host, nor is the host safe from the enclave (eos doctor says more)")
-	}
 	if dummy {
 		o.Sign = runner.SignDummy
-		u.warn("signed on the spot with the public debug key: what the enclave seals to MRSIGNER anybody can open")
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -271,12 +268,23 @@ func loadEnclave[E any](u *ui, p platform.Platform, path string, signature runne
 	if err != nil {
 		return e, loadError(path, err)
 	}
+	show.end()
+	if !p.Caps().EnforcesTCB {
+		u.warn("software platform: nothing is secret from this host, nor is the host safe from the enclave (eos doctor says more)")
+	}
+	if dummy {
+		u.warn("signed on the spot with the public debug key: what the enclave seals to MRSIGNER anybody can open")
+	}
 	return e, nil
 }
 
 func loadError(path string, err error) error {
 	if errors.Is(err, runner.ErrUnsized) {
 		return withHint(fmt.Errorf("%s is unsized", path), "eos append %s fixes its size", path)
+	}
+	var step *runner.LoadError
+	if errors.As(err, new(*sgxs.FormatError)) && errors.As(err, &step) {
+		err = step.Err // which says what was being read
 	}
 	return where(path, err)
 }

@@ -30,7 +30,12 @@ var crash struct {
 	value uint64 // the number that follows
 	said  bool
 	other bool // the next address is another goroutine's
+	count int  // goroutines that have been reported besides the first
 }
+
+// maxStacks bounds how many others are reported: what matters comes first, and servers
+// have thousands.
+const maxStacks = 16
 
 // seen is how much of a pattern has been seen after another byte.
 func seen(pattern string, n int, c byte) int {
@@ -56,7 +61,7 @@ func crashWrite(p, n uint64) uint64 {
 	var found [16]uint64
 	var others uint32 // bit i: found[i] is the first of another goroutine
 	var k int
-	first := false
+	first, rest := false, false
 	lock(&crash.lock)
 	for i := uint64(0); i < n && k < len(found); i++ {
 		c := *at[byte](p + i)
@@ -73,10 +78,14 @@ func crashWrite(p, n uint64) uint64 {
 		}
 		if b := boot(); crash.value >= b.TextLo && crash.value < b.TextHi {
 			if crash.other {
+				crash.count++
 				others |= 1 << k
+				rest = rest || crash.count == maxStacks+1
 			}
-			found[k] = crash.value
-			k++
+			if crash.count <= maxStacks {
+				found[k] = crash.value
+				k++
+			}
 			first = first || !crash.said
 			crash.said, crash.other = true, false
 		}
@@ -100,6 +109,9 @@ func crashWrite(p, n uint64) uint64 {
 		}
 		line[m] = '\n'
 		stdioWrite(nil, 2, addrOf(&line), uint64(m)+1)
+	}
+	if rest {
+		sayText("eos: there are more goroutines\n")
 	}
 	return n
 }

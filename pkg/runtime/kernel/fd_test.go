@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 	"testing"
 
@@ -240,6 +241,8 @@ func TestCrashText(t *testing.T) {
 		{0, []string{"pcpc=0x4001 pc=0x4fff]pc=0x5000 pc=0x3fff pc=4002 pc=0x"}, first + "eos: at 0x4001\neos: at 0x4fff\n"},
 		{0, []string{"\ngoroutine ", "1", " pc=0x4001\n pc=0x4002\n\n", "goroutine ", "2\n pc=0x5001\n pc=0x4003\n pc=0x4004\n in goroutine 7 pc=0x4005\n"},
 			first + "eos: at 0x4001\neos: at 0x4002\neos: another goroutine:\neos: at 0x4003\neos: at 0x4004\neos: at 0x4005\n"},
+		{0, slices.Repeat([]string{"\ngoroutine 1\n pc=0x4001\n"}, maxStacks+5),
+			first + "eos: at 0x4001\n" + strings.Repeat("eos: another goroutine:\neos: at 0x4001\n", maxStacks) + "eos: there are more goroutines\n"},
 	} {
 		e := newEnclave(t)
 		e.boot(t)

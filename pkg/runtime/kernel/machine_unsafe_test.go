@@ -99,7 +99,7 @@ func newEnclave(t *testing.T) *enclave {
 	machine.xrstor = func(uint64) {}
 	machine.sigreturn = func(uint64) {}
 	machine.text = [7]uint64{}
-	crash.state, crash.stack, crash.value, crash.said, crash.other = 0, 0, 0, false, false
+	crash.state, crash.stack, crash.value, crash.said, crash.other, crash.count = 0, 0, 0, false, false, 0
 	return e
 }
 
