@@ -61,9 +61,9 @@ const (
 	Window     = 256 << 10 // most that may be under way in one direction of a connection
 
 	// FirstWindow is what the host may send on a new connection. It is small, so that
-	// thousands of idle connections bind little memory of an enclave; the enclave lets
-	// it grow for those that have much to say.
-	FirstWindow = 16 << 10
+	// connections whose bytes nobody reads bind little memory of an enclave, a page each;
+	// the enclave lets it grow for those that are read.
+	FirstWindow = 4080
 )
 
 // Bounds of ids.

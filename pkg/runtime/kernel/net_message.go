@@ -304,7 +304,11 @@ func (s *sock) consumed(n uint32) {
 		return
 	}
 	s.uncredited += n
-	if s.uncredited >= s.window/4 && !s.rxFin {
+	worth := s.window / 4
+	if s.window == wire.FirstWindow {
+		worth = wire.FirstWindow / 2 // a handshake and a request shall do without
+	}
+	if s.uncredited >= worth && !s.rxFin {
 		s.owe(oweCredit)
 	}
 }
@@ -317,8 +321,14 @@ func (s *sock) credit() uint32 {
 	switch {
 	case s.window > wire.FirstWindow && poolFull(6):
 		n -= min(n, s.window-wire.FirstWindow)
-	case s.window < limit && poolGrows(s.window):
-		n += min(s.window, limit-s.window)
+	case s.window < limit:
+		grow := s.window
+		if s.window == wire.FirstWindow {
+			grow *= 3 // it is being read: most have something to say then
+		}
+		if grow = min(grow, limit-s.window); poolGrows(grow) {
+			n += grow
+		}
 	}
 	return n
 }

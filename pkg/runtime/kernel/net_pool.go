@@ -43,8 +43,9 @@ func poolLimit() uint64 {
 // poolFull reports whether so many eighths of the pool are in use.
 func poolFull(eighths uint64) bool { return pool.used*8 >= poolLimit()*eighths }
 
-// poolGrows reports whether windows may grow by n bytes.
-func poolGrows(n uint32) bool { return pool.grown+uint64(n) <= poolLimit()*pageSize/2 }
+// poolGrows reports whether a window may grow by n bytes: by a quarter of what there is
+// left for that, so that those who come late get something, too.
+func poolGrows(n uint32) bool { return pool.grown+4*uint64(n) <= poolLimit()*pageSize/2 }
 
 // windowTo makes the window of s n bytes large.
 func (s *sock) windowTo(n uint32) {

@@ -138,6 +138,60 @@ func TestPoolBound(t *testing.T) {
 	n.empty()
 }
 
+// Clients that send and whose bytes the program does not read, some of which have once
+// been read and have large windows, leave room for others.
+func TestStuckConnections(t *testing.T) {
+	n := newNet(t, 1<<20)
+	l, lid := n.listening(afInet, "127.0.0.1:80", "127.0.0.1:80")
+	grant := map[uint32]int{}
+	n.answer = func(m message) bool {
+		switch m.t {
+		case wire.TcpCredit:
+			grant[m.id] += int(le([]byte(m.payload)))
+		case wire.TcpClose:
+			t.Fatalf("%d was sent away, %d pages of %d", m.id, pool.used, poolLimit())
+		}
+		return true
+	}
+	client := func(id uint32) uint64 {
+		n.incoming(lid, id, "10.0.0.1:1000", "127.0.0.1:80")
+		n.events()
+		grant[id] = wire.FirstWindow
+		return n.call(sysAccept4, l, 0, 0, sockNonblok)
+	}
+	fill := func(id uint32) {
+		for grant[id] > 0 {
+			k := min(grant[id], 16<<10)
+			n.sendType(wire.TcpData, id, strings.Repeat("z", k))
+			n.events()
+			grant[id] -= k
+		}
+	}
+	const hogs, stuck = 30, 300
+	for id := uint32(1); id <= hogs; id++ {
+		s := client(id)
+		for range 20 { // as long as it is read its window grows
+			fill(id)
+			n.read(s, 1<<20)
+			n.flush()
+		}
+		fill(id)
+	}
+	for id := uint32(hogs + 1); id <= hogs+stuck; id++ {
+		client(id)
+		fill(id)
+	}
+	s := client(hogs + stuck + 1)
+	n.sendType(wire.TcpData, hogs+stuck+1, "hello")
+	n.events()
+	if r, e := n.read(s, 100); e != 0 || r != "hello" {
+		t.Errorf("%q, %d", r, int64(e))
+	}
+	if net.dead || n.stderr.String() != "" {
+		t.Errorf("dead %v, stderr %q", net.dead, n.stderr.String())
+	}
+}
+
 // No page left at all: the connection is reset, not the channel.
 func TestPoolEmpty(t *testing.T) {
 	n := newNet(t, 1<<20)
