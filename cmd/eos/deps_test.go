@@ -62,7 +62,7 @@ var arrows = []struct {
 	{"pkg/runtime/rpc", "pkg/enclave pkg/channel/wire", "in the user's program: requests to the host, by the kernel's descriptor"},
 	{"pkg/sgxs/x86len", "", "where instructions begin, for whoever scans code"},
 	{"pkg/sgxs/fromgo", "pkg/sgx pkg/sgxs pkg/sgxs/x86len pkg/wall pkg/runtime/kernel", "a builder puts the kernel's sources into the program"},
-	{"pkg/runner/dispatch", "pkg/channel pkg/channel/wire pkg/wall", "the host's end of the RPC channel"},
+	{"pkg/runner/dispatch", "pkg/channel pkg/channel/kvwire pkg/channel/wire pkg/wall", "the host's end of the RPC channel; which methods take turns"},
 	{"pkg/runner/proxy", "pkg/channel pkg/channel/wire pkg/wall", "the host's end of the data channel"},
 	{"pkg/runner/goenclave", "pkg/sgx pkg/sgxs pkg/channel pkg/channel/wire pkg/wall pkg/runner pkg/runner/platform pkg/runner/dispatch pkg/runner/proxy", "the eos ABI served to a loaded enclave"},
 	{"pkg/runner/goenclave/goenclavetest", "pkg/sgx pkg/runner/goenclave pkg/runner/platform", "a hostile host stands between the two"},

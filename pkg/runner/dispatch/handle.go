@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/enclaveos/eos/pkg/channel/kvwire"
 	"github.com/enclaveos/eos/pkg/channel/wire"
 )
 
@@ -28,15 +29,21 @@ const (
 	maxBatch = 16
 )
 
+// waits reports whether the handlers of a method may wait for other requests of the
+// program's: those of commits take turns. The enclave's own thread must not wait there,
+// since it may be the one that has these requests to send.
+func waits(m wire.Method) bool { return m == kvwire.Commit }
+
 // method is a handler and how long it has taken lately.
 type method struct {
-	do   Handler
-	mean atomic.Int64 // nanoseconds; 0: not run yet
+	do    Handler
+	waits bool
+	mean  atomic.Int64 // nanoseconds; 0: not run yet
 }
 
 func (m *method) quick() bool {
 	d := m.mean.Load()
-	return d != 0 && d < int64(quick)
+	return !m.waits && d != 0 && d < int64(quick)
 }
 
 // note updates the mean, in which the last time has a weight of an eighth.
@@ -73,7 +80,7 @@ type pool struct {
 func newPool(handlers map[wire.Method]Handler) *pool {
 	p := &pool{methods: make(map[wire.Method]*method, len(handlers))}
 	for m, h := range handlers {
-		p.methods[m] = &method{do: h}
+		p.methods[m] = &method{do: h, waits: waits(m)}
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.idle.L = &p.mu

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/enclaveos/eos/pkg/channel"
+	"github.com/enclaveos/eos/pkg/channel/kvwire"
 	"github.com/enclaveos/eos/pkg/channel/wire"
 )
 
@@ -219,6 +220,37 @@ func TestKick(t *testing.T) {
 	answer(false) // the flag was used up by the one before
 	if kicks.Load() != 1 {
 		t.Errorf("rung %d times for the thread that sleeps", kicks.Load())
+	}
+}
+
+// TestTurns: the enclave's thread does not wait for a request that it may have to send
+// itself, however quick such requests have been.
+func TestTurns(t *testing.T) {
+	var turns kvwire.Turns
+	e := newEnclave(t, Options{Kick: func() {}, Handle: map[wire.Method]Handler{
+		kvwire.Commit: func(ctx context.Context, b []byte) (int32, []byte) {
+			if err := turns.Take(ctx, uint64(b[0]), func() error { return nil }); err != nil {
+				return wire.StatusError, nil
+			}
+			return 0, b
+		},
+	}})
+	for n := byte(1); n < 200; n += 2 {
+		e.request(mine(uint64(n)+1), kvwire.Commit, []byte{n + 1}) // the later one first
+		e.serve()
+		e.request(mine(uint64(n)), kvwire.Commit, []byte{n})
+		e.serve()
+		for got := 0; got < 2; {
+			r, ok := e.take()
+			if !ok {
+				runtime.Gosched()
+				continue
+			}
+			if r.Status != wire.StatusOK {
+				t.Fatal(r)
+			}
+			got++
+		}
 	}
 }
 
