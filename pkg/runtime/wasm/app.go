@@ -87,11 +87,15 @@ const (
 
 // Load compiles a module. The code must be what the description says; errors are
 // for whoever wants the app loaded.
-func (h *Host) Load(ctx context.Context, desc manifest.App, code []byte) (_ *App, err error) {
-	a := &App{App: desc, Hash: sha256.Sum256(code), host: h, budget: &h.memory}
+func (h *Host) Load(ctx context.Context, desc manifest.App, code []byte) (*App, error) {
+	return h.load(ctx, desc, code, false)
+}
+
+func (h *Host) load(ctx context.Context, desc manifest.App, code []byte, builtIn bool) (_ *App, err error) {
+	a := &App{App: desc, Hash: sha256.Sum256(code), BuiltIn: builtIn, host: h, budget: &h.memory}
 	h.memory.bound(h.Memory)
 	a.log = h.Log.With("app", desc.Name)
-	metered, err := meter.Instrument(code, meter.Options{Stack: meter.DefaultStack})
+	metered, err := meter.Instrument(code, meter.Options{Stack: meter.DefaultStack, Large: builtIn})
 	if err != nil {
 		return nil, fmt.Errorf("app %s: %w", desc.Name, err)
 	}

@@ -102,11 +102,10 @@ func (m *Module) StartWith(ctx context.Context, c Config) error {
 				return fmt.Errorf("app %s: %w", desc.Name, err)
 			}
 			begun := time.Now()
-			a, err := m.host.Load(ctx, desc, code)
+			a, err := m.host.load(ctx, desc, code, true)
 			if err != nil {
 				return err
 			}
-			a.BuiltIn = true
 			m.apps[desc.Name] = a
 			m.log.Info("app", "app", desc.Name, "code", a.CodeHash(), "engine", string(c.Engine), "took", time.Since(begun).Round(time.Millisecond))
 		}

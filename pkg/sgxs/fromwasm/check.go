@@ -66,7 +66,7 @@ func Check(ctx context.Context, code []byte) (*Module, error) {
 		return nil, refuse("", "WASM version %d: this version of eos knows 1", uint32(code[4])|uint32(code[5])<<8)
 	}
 	// What the runtime does not run is refused by its own rules, and by name.
-	if _, err := meter.Instrument(code, meter.Options{Stack: meter.DefaultStack}); err != nil {
+	if _, err := meter.Instrument(code, meter.Options{Stack: meter.DefaultStack, Large: true}); err != nil {
 		return nil, refuse(languageHint(err), "not a module that the runtime takes: %v", err)
 	}
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().WithCoreFeatures(api.CoreFeaturesV2).WithCustomSections(true))

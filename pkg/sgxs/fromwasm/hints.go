@@ -18,6 +18,8 @@ var languageHints = []struct{ words, hint string }{
 	{"extended constant expressions", "build it without them: for clang no -mextended-const"},
 	{"multiple memories", "link it with one memory"},
 	{"imports the memory", "link it with a memory of its own, exported as \"memory\": one that is imported is for JavaScript or for dynamic linking"},
+	{"loops or ", "split its largest functions, or build it for size: for clang -Os"},
+	{"would take minutes", "take parts out, or build it for size: for clang -Os"},
 	{"imports the ", "link all of it into one module: what is shared with others is for dynamic linking"},
 }
 

@@ -1,6 +1,7 @@
 package fromwasm
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -40,6 +41,7 @@ func TestHints(t *testing.T) {
 		{"an imported memory", "imports the memory env.shared", "a memory of its own", imported(2, 0, 1)},
 		{"an imported table", "imports the table env.shared", "into one module", imported(1, 0x70, 0, 1)},
 		{"an imported global", "imports the global env.shared", "into one module", imported(3, 0x7f, 0)},
+		{"a function that is too large", "more than 5000 loops or 100000 blocks", "split", module(body(bytes.Repeat([]byte{0x02, 0x40, 0x0b}, 100_001)...))},
 		{"WASI of 2019", "wasi_unstable.fd_write", "wasi_snapshot_preview1", importing("wasi_unstable.fd_write")},
 		{"Go for browsers", "gojs.runtime.wasmExit", "GOOS=wasip1", importing("gojs.runtime.wasmExit")},
 		{"wasm-bindgen", "wbg.__wbg_log", "without wasm-bindgen", importing("wbg.__wbg_log")},

@@ -21,8 +21,8 @@ func (o *output) function(b []byte, i int) ([]byte, *Error) {
 	}
 	o.byIndex = o.byIndex || p.byIndex
 	o.grows = o.grows || p.grows
-	if o.work += int64(p.blocks)*int64(p.blocks) + 25*int64(p.loops)*int64(p.loops); o.work > maxWork {
-		return nil, &Error{o.codes[i].bodyAt, "the module has so many blocks in large functions that compiling it would take minutes"}
+	if o.work += int64(p.blocks)*int64(p.blocks) + 25*int64(p.loops)*int64(p.loops); o.work > o.bounds.work {
+		return nil, &Error{o.codes[i].bodyAt, "the module has so many blocks in large functions that compiling it would take minutes" + o.bounds.more}
 	}
 	c := &o.codes[i]
 	t := o.types[o.funcs[i]]

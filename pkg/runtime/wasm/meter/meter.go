@@ -51,6 +51,9 @@ func OutOfStack(reason uint32) bool { return reason == reasonStack }
 type Options struct {
 	// Stack is the budget in bytes for the frames of one call chain.
 	Stack uint32
+	// Large takes modules whose compiling takes long, as an image's own may: who measures
+	// it has chosen them.
+	Large bool
 }
 
 // DefaultStack lets ordinary programs recurse some thousand calls deep.
@@ -62,6 +65,9 @@ func Instrument(wasm []byte, o Options) ([]byte, error) {
 	d, err := decode(wasm)
 	if err != nil {
 		return nil, err
+	}
+	if d.bounds = anyBounds; o.Large {
+		d.bounds = largeBounds
 	}
 	out := &output{module: d, fuel: uint32(d.globals), stack: uint32(d.globals) + 1, budget: o.Stack}
 	b, e := out.write()

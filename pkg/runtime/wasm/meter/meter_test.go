@@ -188,6 +188,16 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestLarge: an image's own modules may take longer to compile, not for ever.
+func TestLarge(t *testing.T) {
+	blocks := func(n int) []byte { return build(fn{code: bytes.Repeat([]byte{opBlock, 0x40, opEnd}, n)}) }
+	for n, ok := range map[int]bool{10_001: true, 100_000: true, 100_001: false} {
+		if _, err := Instrument(blocks(n), Options{Stack: DefaultStack, Large: true}); (err == nil) != ok {
+			t.Errorf("%d blocks: %v", n, err)
+		}
+	}
+}
+
 // TestNoPrefix: no proper prefix of a module is one, but at the ends of sections.
 func TestNoPrefix(t *testing.T) {
 	wasm := build(fib(0), sum())

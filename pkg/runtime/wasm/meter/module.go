@@ -54,14 +54,21 @@ const (
 	maxSegments = 100_000
 )
 
-// Bounds on control flow: the time that the engine's compiler takes grows with the
-// square of a function's blocks, for loops with more. At these bounds it is some
-// seconds for a function and less than a minute for a module; programs have a few
-// hundred blocks in their largest function.
-const (
-	maxLoops  = 1000
-	maxBlocks = 10_000
-	maxWork   = 500_000_000 // the sum over all functions of blocks² + 25 loops²
+// bounds on control flow: the time that the engine's compiler takes grows with the
+// square of a function's blocks, for loops with more.
+type bounds struct {
+	loops, blocks int    // of a function
+	work          int64  // the sum over all functions of blocks² + 25 loops²
+	more          string // what to do about more, for errors
+}
+
+// At the bounds of any module, the worst takes some seconds for a function and less than
+// a minute in all; programs have a few hundred blocks in their largest function, large
+// ones of Go some thousand. Large modules are one's own, and far from the worst: Go's
+// linker has functions of 14 000 blocks, and takes ten seconds.
+var (
+	anyBounds   = bounds{1000, 10_000, 500_000_000, "; what eos build makes part of an image may have more"}
+	largeBounds = bounds{5000, 100_000, 20_000_000_000, ""}
 )
 
 type section struct {
@@ -83,6 +90,7 @@ type module struct {
 	mems     int
 	exports  map[string]bool
 	pages    uint32 // initial pages of the memory
+	bounds   bounds
 	codes    []code
 }
 

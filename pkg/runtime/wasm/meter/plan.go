@@ -151,8 +151,8 @@ func (d *module) plan(i int, p *plan) *Error {
 		case opBrTable:
 			p.blocks += in.end - in.off // at least its labels
 		}
-		if p.loops > maxLoops || p.blocks > maxBlocks {
-			r.failAt(in.off, "function %d: more than %d loops or %d blocks and branches", len(d.imports)+i, maxLoops, maxBlocks)
+		if p.loops > d.bounds.loops || p.blocks > d.bounds.blocks {
+			r.failAt(in.off, "function %d: more than %d loops or %d blocks and branches%s", len(d.imports)+i, d.bounds.loops, d.bounds.blocks, d.bounds.more)
 			break
 		}
 		target := func(label uint32) *construct { return &open[len(open)-1-int(label)] }
