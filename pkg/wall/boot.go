@@ -2,7 +2,10 @@ package wall
 
 // ABI is the number of this wall. It goes up when an image and a host that know
 // different ones would not understand each other.
-const ABI = 1
+//
+//	1  the first
+//	2  a connection's first window is a page; flags in the RunDesc; ECallShutdown has an argument
+const ABI = 2
 
 // The bits of Boot.Flags.
 const (
@@ -19,7 +22,7 @@ func (b *Boot) fields() [BootSize / 8]*uint64 {
 	return [...]*uint64{
 		&b.Magic, &b.Base, &b.Size, &b.Entry, &b.Blocks, &b.Threads, &b.StackLo, &b.StackHi, &b.MetaLo, &b.MetaHi, &b.HeapLo, &b.HeapHi, &b.HeapEnd,
 		&b.CodeLo, &b.CodeHi, &b.Env, &b.EnvLen, &b.Info, &b.InfoLen, &b.Flags, &b.TextLo, &b.TextHi, &b.ZeroLo, &b.ZeroHi,
-		&b.Files, &b.FilesLen, &b.Payload,
+		&b.Files, &b.FilesLen, &b.Payload, &b.ABI,
 	}
 }
 

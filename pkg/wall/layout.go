@@ -55,6 +55,7 @@ const MaxThreads = 64
 //	176  8  zero data, low end      184 8  high end   (not measured; the kernel clears it)
 //	192  8  file tree: absolute address   200  8  its length, 0 if there is none
 //	208  8  payload: absolute address, 0 if the image takes none
+//	216  8  the ABI that the kernel speaks; 0 in images of before there was this field
 //
 // env and info lie in the pages behind the boot page, R--, measured. So does the
 // file tree, behind everything else. It is: u64 number of entries, u64 index of
@@ -80,6 +81,7 @@ type Boot struct {
 	ZeroLo, ZeroHi    uint64
 	Files, FilesLen   uint64
 	Payload           uint64
+	ABI               uint64
 }
 
 // FileEntry is a file or directory of the tree. Name and Data are offsets from the
@@ -98,7 +100,7 @@ const FileEntrySize = 48
 const BootMagic = 0x31544f4f42534f45
 
 // BootSize is the size of Boot in bytes.
-const BootSize = 216
+const BootSize = 224
 
 // PayloadHeader is the size of what stands before a payload: PayloadMagic and the
 // payload's length, eight bytes each.

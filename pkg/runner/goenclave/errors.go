@@ -25,6 +25,18 @@ type ExitError struct{ Code int }
 
 func (e *ExitError) Error() string { return fmt.Sprintf("exit status %d", e.Code) }
 
+// ABIError says that an image was built for a host that speaks to its enclaves in
+// another way.
+type ABIError struct{ Image uint64 }
+
+func (e *ABIError) Error() string {
+	n := max(e.Image, 1) // the first images do not say
+	if n < wall.ABI {
+		return fmt.Sprintf("the image speaks the eos ABI %d, this host %d: build it with this eos", n, wall.ABI)
+	}
+	return fmt.Sprintf("the image speaks the eos ABI %d, this host only %d: run it with a newer eos", n, wall.ABI)
+}
+
 // A RefusedError says that the enclave did not accept an ECALL.
 type RefusedError struct {
 	Call    wall.ECall

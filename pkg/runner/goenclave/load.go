@@ -29,6 +29,9 @@ func Load(p platform.Platform, image io.Reader, sig *sgx.SigStruct, o runner.Loa
 	if err != nil {
 		return nil, err
 	}
+	if boot.ABI != wall.ABI {
+		return nil, &ABIError{boot.ABI}
+	}
 	o.BaseAddr = boot.Base
 	if err := wants(p.Caps(), sig, &o); err != nil {
 		return nil, err

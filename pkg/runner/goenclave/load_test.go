@@ -18,7 +18,7 @@ import (
 func testBoot() wall.Boot {
 	const at = wall.Base
 	return wall.Boot{
-		Magic: wall.BootMagic, Base: at, Size: 1 << 20, Entry: at + 0x2000,
+		Magic: wall.BootMagic, ABI: wall.ABI, Base: at, Size: 1 << 20, Entry: at + 0x2000,
 		Env: at + 0x1000, Info: at + 0x1000, TextLo: at + 0x2000, TextHi: at + 0x3000, ZeroLo: at + 0x3000, ZeroHi: at + 0x3000,
 		Blocks: at + 0x20000, Threads: 2, StackLo: at + 0x60000, StackHi: at + 0x61000, MetaLo: at + 0x61000, MetaHi: at + 0x61000,
 		HeapLo: at + 0x61000, HeapHi: at + 0x61000, HeapEnd: at + 0x61000, CodeLo: at + 0x61000, CodeHi: at + 0x61000,
@@ -125,6 +125,14 @@ func TestLoadAttributes(t *testing.T) {
 		case created.secs.BaseAddr != wall.Base || created.secs.MiscSelect != c.misc || created.secs.Attributes.XFRM != 7:
 			t.Errorf("%s: base %#x, MISCSELECT %v, XFRM %v", name, created.secs.BaseAddr, created.secs.MiscSelect, created.secs.Attributes.XFRM)
 		}
+	}
+	for abi, text := range map[uint64]string{
+		0: "the image speaks the eos ABI 1, this host 2: build it with this eos", wall.ABI - 1: "build it with this eos", wall.ABI + 1: "run it with a newer eos",
+	} {
+		b := testBoot()
+		b.ABI = abi
+		_, err := Load(noPlatform{all}, bytes.NewReader(stream(t, b, sgx.SecInfoREGR, 1<<20)), sig(7, 7, 1, 1), runner.LoadOptions{})
+		wantText(t, err, text)
 	}
 	if _, err := Load(noPlatform{all}, io.LimitReader(bytes.NewReader(image), 100), sig(7, 7, 1, 1), runner.LoadOptions{}); err == nil {
 		t.Error("a part of an image is loaded")

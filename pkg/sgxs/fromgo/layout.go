@@ -69,7 +69,7 @@ type Layout struct {
 // the boot page, the file tree behind everything.
 func layOut(p *program, o *Options, env, info, tree []byte) (*Layout, error) {
 	l := &Layout{Boot: wall.Boot{
-		Magic: wall.BootMagic, Base: wall.Base, Entry: wall.Base + p.entry,
+		Magic: wall.BootMagic, ABI: wall.ABI, Base: wall.Base, Entry: wall.Base + p.entry,
 		Threads: uint64(o.Threads) + 1, // the last is the kernel's, for ecall_shutdown
 		TextLo:  wall.Base + p.text, TextHi: wall.Base + p.etext,
 		ZeroLo: wall.Base + p.zero.lo, ZeroHi: wall.Base + p.zero.hi,
