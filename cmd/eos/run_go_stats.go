@@ -108,6 +108,12 @@ func fitFlags(e dispatch.Stats) string {
 	if e.NoThread {
 		threads = 2 * e.ThreadsHigh
 	}
-	return fmt.Sprintf("--heap-size %s --threads %d", strings.ReplaceAll(humanSize(max(heap, fromgo.MinHeapSize)), " ", ""),
+	// In whole units: a fraction is no size that the flag takes.
+	const mib = 1 << 20
+	n, unit := (max(heap, fromgo.MinHeapSize)+mib-1)/mib, "MiB"
+	if n%1024 == 0 {
+		n, unit = n/1024, "GiB"
+	}
+	return fmt.Sprintf("--heap-size %d%s --threads %d", n, unit,
 		min(max(threads, fromgo.MinThreads), fromgo.MaxThreads))
 }
