@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -95,6 +97,9 @@ func (h *Host) load(ctx context.Context, desc manifest.App, code []byte, builtIn
 	a := &App{App: desc, Hash: sha256.Sum256(code), BuiltIn: builtIn, host: h, budget: &h.memory}
 	h.memory.bound(h.Memory)
 	a.log = h.Log.With("app", desc.Name)
+	if err := h.Engine.room(len(code)); err != nil { // metering takes some of it already
+		return nil, fmt.Errorf("app %s: %w", desc.Name, err)
+	}
 	metered, err := meter.Instrument(code, meter.Options{Stack: meter.DefaultStack, Large: builtIn})
 	if err != nil {
 		return nil, fmt.Errorf("app %s: %w", desc.Name, err)
@@ -146,7 +151,7 @@ func (a *App) compile(ctx context.Context, metered []byte) error {
 		var r result
 		defer func() {
 			if p := recover(); p != nil {
-				r.err = fmt.Errorf("the engine gave up: %v", p)
+				r.err = gaveUp(p)
 			}
 			done <- r
 		}()
@@ -170,6 +175,15 @@ func (a *App) compile(ctx context.Context, metered []byte) error {
 		}()
 		return ctx.Err()
 	}
+}
+
+// gaveUp is the error of an engine that panics. The compiler does so where there is no
+// memory for its code.
+func gaveUp(p any) error {
+	if err, ok := p.(error); ok && errors.Is(err, syscall.ENOMEM) {
+		return errors.New("there is no room left for machine code: build it with a larger --code-size, or for --engine interpreter")
+	}
+	return fmt.Errorf("the engine gave up: %v", p)
 }
 
 // imports provides what the module wants, and refuses what there is not.

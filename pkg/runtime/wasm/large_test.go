@@ -3,8 +3,11 @@ package wasm
 import (
 	"bytes"
 	"encoding/binary"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/enclaveos/eos/pkg/manifest"
@@ -20,6 +23,14 @@ func TestLargeModules(t *testing.T) {
 	code := slices.Concat([]byte("\x00asm\x01\x00\x00\x00"), sec(1, []byte{1, 0x60, 0, 0}), sec(3, []byte{1, 0}),
 		sec(7, []byte("\x01\x01f\x00\x00")), sec(10, slices.Concat([]byte{1}, leb(len(body)), body)))
 	h := newHost(t, Interpreter)
+	func() { // what there is no room for is not even read
+		var now runtime.MemStats
+		runtime.ReadMemStats(&now)
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(now.HeapAlloc)))
+		if _, err := h.Load(t.Context(), manifest.NewApp("a"), make([]byte, 8<<20)); err == nil || !strings.Contains(err.Error(), "build it with a larger --heap-size") {
+			t.Errorf("without room: %v", err)
+		}
+	}()
 	if _, err := h.Load(t.Context(), manifest.NewApp("a"), code); err == nil || !strings.Contains(err.Error(), "more than 1000 loops or 10000 blocks") {
 		t.Errorf("at run time: %v", err)
 	}
@@ -29,5 +40,14 @@ func TestLargeModules(t *testing.T) {
 	}
 	if _, err := call(t, a, "f", `{}`); err != nil || !a.BuiltIn {
 		t.Errorf("built in: %v", err)
+	}
+}
+
+// TestNoCodeMemory: the engine's panic is told with what to do.
+func TestNoCodeMemory(t *testing.T) {
+	for p, want := range map[any]string{syscall.ENOMEM: "larger --code-size", "surprise": "the engine gave up: surprise"} {
+		if err := gaveUp(p); !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v", p, err)
+		}
 	}
 }
