@@ -156,7 +156,8 @@ func (c *enclaveClient) send(ctx context.Context, path string, body []byte, p *p
 		if errors.As(err, &u) {
 			err = u.Err
 		}
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		// A connection may notice the deadline before the context does.
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil, withHint(fmt.Errorf("%s does not answer in time", c.base), "--timeout TIME waits longer")
 		}
 		return nil, trustError(err)
