@@ -1,0 +1,3 @@
+module workgo
+
+go 1.24
