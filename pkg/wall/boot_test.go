@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"strings"
 	"testing"
-	"unsafe"
 )
 
 func goodBoot() *Boot {
@@ -14,30 +13,6 @@ func goodBoot() *Boot {
 		HeapLo: Base + 0x4000000, HeapEnd: Base + 0x8000000, HeapHi: Base + 0x10000000, CodeLo: Base + 0x10000000, CodeHi: Base + 0x10100000,
 		Env: Base + 0x1000, EnvLen: 10, Info: Base + 0x100a, InfoLen: 1000,
 		TextLo: Base + 0x401000, TextHi: Base + 0x501000, ZeroLo: Base + 0x700000, ZeroHi: Base + 0x701000,
-	}
-}
-
-func TestBootLayout(t *testing.T) {
-	if n := unsafe.Sizeof(Boot{}); n != BootSize {
-		t.Errorf("Boot has %d bytes, BootSize is %d", n, BootSize)
-	}
-	b := goodBoot().AppendBinary([]byte("x"))
-	if len(b) != 1+BootSize || !IsBoot(b[1:]) || IsBoot(b) || IsBoot(b[1:8]) {
-		t.Fatalf("%d bytes: %x", len(b), b)
-	}
-	b = b[1:]
-	// As the kernel sees it.
-	if got := (*Boot)(unsafe.Pointer(&b[0])); *got != *goodBoot() {
-		t.Errorf("in memory: %+v", got)
-	}
-	got, err := ParseBoot(append(b, make([]byte, 4096-BootSize)...))
-	if err != nil || *got != *goodBoot() {
-		t.Errorf("%+v, %v", got, err)
-	}
-	for n := range BootSize {
-		if _, err := ParseBoot(b[:n]); err == nil {
-			t.Errorf("%d bytes are a boot page", n)
-		}
 	}
 }
 
