@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -111,8 +112,8 @@ func (t *toolchain) modules(ctx context.Context, goMod, goWork string) ([]module
 		}
 	}
 	seen := map[moduleVersion]bool{}
-	for _, path := range sums {
-		text, err := os.ReadFile(path)
+	for _, sum := range sums {
+		text, err := os.ReadFile(sum)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -122,8 +123,9 @@ func (t *toolchain) modules(ctx context.Context, goMod, goWork string) ([]module
 				continue // the go command says what is wrong with it
 			}
 			m := moduleVersion{f[0], strings.TrimSuffix(f[1], "/go.mod")}
-			// What is no path below the module cache is no module.
-			if filepath.IsLocal(escape(m.path)) && filepath.Base(m.version) == m.version {
+			// What is no path below the module cache is no module, nor what would make a
+			// link of one of its directories, through which the go command writes.
+			if filepath.IsLocal(escape(m.path)) && path.Clean(m.path) == m.path && !strings.Contains(m.path, "@") && filepath.Base(m.version) == m.version {
 				seen[m] = true
 			}
 		}

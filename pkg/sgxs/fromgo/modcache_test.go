@@ -210,7 +210,7 @@ func TestMirror(t *testing.T) {
 
 // A go.sum that names places outside the module cache gets no links to them.
 func TestModulesOfASum(t *testing.T) {
-	dir := tree(t, "go.mod", "module m\n", "go.sum", "example.com/A v1.0.0 h1:x=\nexample.com/A v1.0.0/go.mod h1:x=\n../../etc v1 h1:x=\n/etc v1 h1:x=\nx ../../v1 h1:x=\nshort\n")
+	dir := tree(t, "go.mod", "module m\n", "go.sum", "example.com/A v1.0.0 h1:x=\nexample.com/A v1.0.0/go.mod h1:x=\n../../etc v1 h1:x=\n/etc v1 h1:x=\nx ../../v1 h1:x=\ncache/download/x/ v h1:x=\ncache/download/x/@v/y v h1:x=\nshort\n")
 	got, err := (&toolchain{}).modules(t.Context(), filepath.Join(dir, "go.mod"), "")
 	if want := []moduleVersion{{"example.com/A", "v1.0.0"}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
