@@ -7,6 +7,7 @@ package ijson
 
 import (
 	"bytes"
+	"cmp"
 	"encoding"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -26,6 +28,9 @@ func Unmarshal(b []byte, v any) error { return unmarshal(b, v, false) }
 // UnmarshalKnown is Unmarshal, but for members that v's structs do not have: a later
 // version's, which mean nothing here.
 func UnmarshalKnown(b []byte, v any) error { return unmarshal(b, v, true) }
+
+// MaxMembers bounds what Members returns: each takes many times its text in memory.
+const MaxMembers = 4096
 
 // Members are those of an object, which is checked as Unmarshal does. They lie in b: a
 // large text is not copied.
@@ -39,6 +44,9 @@ func Members(b []byte) (map[string]json.RawMessage, error) {
 	}
 	members := map[string]json.RawMessage{}
 	for s.i++; s.next() != '}'; {
+		if len(members) == MaxMembers {
+			return nil, fmt.Errorf("an object of more than %d members", MaxMembers)
+		}
 		name, err := s.text()
 		if err != nil {
 			return nil, err
@@ -185,13 +193,13 @@ func (s *scanner) text() (span, error) {
 			continue
 		}
 		// A surrogate is half a character, and means nothing alone.
-		switch unit := s.unit(s.i + 1); {
+		switch unit := hex4(s.b[s.i+1:]); {
 		case unit >= 0xdc00 && unit < 0xe000:
 			return span{}, errors.New("half a character in a string")
 		case unit >= 0xd800 && unit < 0xdc00:
-			low := 0
+			low := rune(0)
 			if bytes.HasPrefix(s.b[s.i+5:], []byte(`\u`)) {
-				low = s.unit(s.i + 7)
+				low = hex4(s.b[s.i+7:])
 			}
 			if low < 0xdc00 || low >= 0xe000 {
 				return span{}, errors.New("half a character in a string")
@@ -202,12 +210,6 @@ func (s *scanner) text() (span, error) {
 	}
 	s.i++
 	return span{uint32(from), uint32(s.i)}, nil
-}
-
-// unit is the number of four hex digits.
-func (s *scanner) unit(at int) int {
-	n, _ := strconv.ParseUint(string(s.b[at:at+4]), 16, 16) // valid
-	return int(n)
 }
 
 // name is a member's name as it is meant.
@@ -221,13 +223,66 @@ func (s *scanner) name(at span) string {
 	return name
 }
 
-// compare puts names in order, without a copy where they are as they are meant.
+// compare puts names in order, without a copy: it is called often, and whoever sends
+// names can write each letter as an escape.
 func (s *scanner) compare(a, b span) int {
-	x, y := s.b[a.from:a.to], s.b[b.from:b.to]
+	x, y := s.b[a.from+1:a.to-1], s.b[b.from+1:b.to-1]
 	if bytes.IndexByte(x, '\\') < 0 && bytes.IndexByte(y, '\\') < 0 {
-		return bytes.Compare(x[1:len(x)-1], y[1:len(y)-1])
+		return bytes.Compare(x, y)
 	}
-	return strings.Compare(s.name(a), s.name(b))
+	for len(x) > 0 && len(y) > 0 {
+		var p, q rune
+		p, x = char(x)
+		q, y = char(y)
+		if p != q {
+			return cmp.Compare(p, q)
+		}
+	}
+	return cmp.Compare(len(x), len(y))
+}
+
+// char is the first character of a name that is valid, and what follows.
+func char(b []byte) (rune, []byte) {
+	if b[0] != '\\' {
+		r, n := utf8.DecodeRune(b)
+		return r, b[n:]
+	}
+	switch b[1] {
+	case 'b':
+		return '\b', b[2:]
+	case 'f':
+		return '\f', b[2:]
+	case 'n':
+		return '\n', b[2:]
+	case 'r':
+		return '\r', b[2:]
+	case 't':
+		return '\t', b[2:]
+	case 'u':
+		r := hex4(b[2:])
+		if !utf16.IsSurrogate(r) {
+			return r, b[6:]
+		}
+		return utf16.DecodeRune(r, hex4(b[8:])), b[12:]
+	}
+	return rune(b[1]), b[2:]
+}
+
+// hex4 is the number of four hex digits.
+func hex4(b []byte) rune {
+	n := rune(0)
+	for _, c := range b[:4] {
+		switch {
+		case c >= 'a':
+			c -= 'a' - 10
+		case c >= 'A':
+			c -= 'A' - 10
+		default:
+			c -= '0'
+		}
+		n = n<<4 | rune(c)
+	}
+	return n
 }
 
 func short(name string) string {

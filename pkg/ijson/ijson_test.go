@@ -2,7 +2,9 @@ package ijson
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -244,4 +246,58 @@ func FuzzUnmarshal(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestCompareNames: names compare as what they mean, however they are written, and nothing
+// is copied for that.
+func TestCompareNames(t *testing.T) {
+	same := [][]string{
+		{`""`},
+		{`"\b"`, `"\u0008"`},
+		{`"\t"`, `"\u0009"`},
+		{`"\n"`, `"\u000a"`, `"\u000A"`},
+		{`"\f"`, `"\u000c"`},
+		{`"\r"`, `"\u000d"`},
+		{`"\""`, `"\u0022"`},
+		{`"/"`, `"\/"`, `"\u002f"`},
+		{`"\\"`, `"\u005c"`},
+		{`"a"`, `"\u0061"`},
+		{`"ab"`, `"\u0061b"`, `"a\u0062"`},
+		{`"é"`, `"\u00e9"`, `"\u00E9"`},
+		{`"\uffff"`},
+		{`"😀"`, `"\ud83d\ude00"`, `"\uD83D\uDE00"`},
+	}
+	for i, a := range same {
+		for k, b := range same {
+			for _, x := range a {
+				for _, y := range b {
+					s := scanner{b: []byte(x + y)}
+					p, q := span{0, uint32(len(x))}, span{uint32(len(x)), uint32(len(x + y))}
+					if got := s.compare(p, q); got != cmp.Compare(i, k) {
+						t.Errorf("%s and %s: %d", x, y, got)
+					}
+					if n := testing.AllocsPerRun(1, func() { s.compare(p, q) }); n != 0 {
+						t.Errorf("%s and %s: %v allocations", x, y, n)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestMembersBound: each member takes more memory than its text.
+func TestMembersBound(t *testing.T) {
+	object := func(n int) []byte {
+		b := []byte("{")
+		for i := range n {
+			b = fmt.Appendf(b, `"%d":0,`, i)
+		}
+		return append(b[:len(b)-1], '}')
+	}
+	if m, err := Members(object(MaxMembers)); err != nil || len(m) != MaxMembers {
+		t.Errorf("%d members, %v", len(m), err)
+	}
+	if _, err := Members(object(MaxMembers + 1)); err == nil {
+		t.Error("one member more is taken")
+	}
 }
