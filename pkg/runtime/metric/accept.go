@@ -34,7 +34,10 @@ func quality(accept []string, kind string) float64 {
 		weight := 1.0
 		for p := range strings.SplitSeq(params, ";") {
 			if v, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(p)), "q="); ok {
-				weight, _ = strconv.ParseFloat(v, 64) // 0 for nonsense
+				weight = 0 // for nonsense
+				if q, err := strconv.ParseFloat(v, 64); err == nil && q >= 0 && q <= 1 {
+					weight = q
+				}
 			}
 		}
 		if how > specific {

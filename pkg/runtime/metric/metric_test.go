@@ -130,3 +130,20 @@ func TestWantsText(t *testing.T) {
 		t.Error("several headers are not taken as one")
 	}
 }
+
+// Accept headers are anybody's: no panic, a weight is from 0 to 1 or worth nothing, and
+// who asks for JSON alone never gets text.
+func FuzzWantsText(f *testing.F) {
+	f.Add("text/plain;version=0.0.4;q=0.5,*/*;q=0.1")
+	f.Add("text/*;q=,;;,application/json;q=NaN")
+	f.Fuzz(func(t *testing.T, accept string) {
+		for _, kind := range []string{"text/plain", "application/json"} {
+			if q := quality([]string{accept}, kind); !(q >= 0 && q <= 1) {
+				t.Errorf("%q: %s has weight %v", accept, kind, q)
+			}
+		}
+		if !strings.Contains(strings.ToLower(accept), "text") && WantsText([]string{accept, "application/json"}) && !strings.Contains(accept, "*") {
+			t.Errorf("%q wants text", accept)
+		}
+	})
+}
