@@ -28,12 +28,9 @@ one at https://` + defaultServer + `.
   eos status --policy prod.json --token operator-token https://notes.example.org`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			hostport := defaultServer
-			if len(args) == 1 {
-				var err error
-				if hostport, err = serverAddress(args[0]); err != nil {
-					return err
-				}
+			hostport, err := serverOr(args)
+			if err != nil {
+				return err
 			}
 			c, err := f.open(u, hostport)
 			if err != nil {
