@@ -51,7 +51,13 @@
 //	0x0301 Log          i32 level, text      one way: no response
 //	0x0310 StdioWrite   i32 fd, bytes        one way
 //	0x0311 StdioRead    u32 max              bytes of standard input, none at its end
-//	0x0312 Stats        u64s                 one way
+//	0x0312 Stats        u64s, as below       one way
+//
+// Stats is what the enclave tells of itself at its end, and whenever the host has
+// raised Asked of the ring to the enclave: bytes of heap in use; the most there were;
+// bytes of the first request that found no room, or 0; the most threads at one time;
+// threads that there can be; bytes of heap that the image has; 1 if a thread was wanted
+// for which there was no TCS. A newer enclave may tell more behind these.
 //
 // A request with id 0 wants no response. The low byte of another id says whom the
 // response wakes: the index of a TCS, for requests of the kernel's own, or
