@@ -68,6 +68,13 @@ func TestReceiveWindow(t *testing.T) {
 	}
 }
 
+// A connection whose bytes nobody reads holds one page of the pool.
+func TestFirstWindowIsOnePage(t *testing.T) {
+	if wire.FirstWindow != chunkData {
+		t.Errorf("a first window has %d bytes, a page of the pool holds %d", wire.FirstWindow, chunkData)
+	}
+}
+
 // When the pool is nearly full new connections are sent away, when it is full the one
 // whose bytes find no place is reset, and all is well again when somebody reads.
 func TestPoolBound(t *testing.T) {
