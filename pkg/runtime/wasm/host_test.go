@@ -305,6 +305,7 @@ func TestAllowed(t *testing.T) {
 		"api.example.com:443": true, "API.example.com:443": true, "api.example.com.:443": true, "api.example.com:80": false,
 		"x.api.example.com:443": false, "example.org:443": false, "a.example.org:443": true, "a.b.example.org:443": true,
 		"badexample.org:443": false, "example.org.evil.net:443": false, "10.0.0.1:8443": true, "10.0.0.2:8443": false, ":443": false,
+		"apİ.example.com:443": false, "apı.example.com:443": false, "ａpi.example.com:443": false, "ä.example.org:443": false, "xn--4ca.example.org:443": true,
 	} {
 		h, p, _ := net.SplitHostPort(host)
 		if allowed(list, h, p) != want {
