@@ -36,7 +36,7 @@ func (in *instance) release() {
 	in.held = 0
 	switch {
 	case n == 0:
-	case in.ctx.Done() == nil:
+	case in.spare || in.ctx.Done() == nil: // nobody has asked
 		a.budget.dismiss(&a.memory, n)
 	default:
 		context.AfterFunc(in.ctx, func() { a.budget.dismiss(&a.memory, n) })

@@ -38,8 +38,12 @@ type fetched struct {
 }
 
 // allowed reports whether the list has host:port; an entry "*.name:port" has every
-// name below it.
+// name below it. A host's letters are ASCII: of others some become ASCII here in lower
+// case and something else in the name that is asked for ("İ", which is not "i").
 func allowed(egress []string, host, port string) bool {
+	if strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return false
+	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	return slices.ContainsFunc(egress, func(e string) bool {
 		h, p, err := net.SplitHostPort(e)
@@ -104,7 +108,7 @@ func httpsFetch(ctx context.Context, a *args) int32 {
 	}
 	answer := &fetching{r: io.LimitReader(resp.Body, maxBody+1), host: a.in.app.host}
 	b, err := ingress.ReadAll(answer)
-	context.AfterFunc(a.in.ctx, answer.forget) // when the call is over
+	a.in.fetchedAll += answer.n
 	switch {
 	case err != nil:
 		a.in.alive()
@@ -134,8 +138,6 @@ func (f *fetching) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
-
-func (f *fetching) forget() { f.host.fetched.Add(-f.n) }
 
 func httpsStatus(_ context.Context, a *args) int32 {
 	if a.in.fetched.status == 0 {

@@ -50,18 +50,19 @@ type instance struct {
 	given uint64
 	host  uint64 // fuel that the host's work took while fuel was not at hand
 
-	result  []byte // of the last host call that has one
-	large   []byte // of the budget: what it lies in, if it is large
-	reply   []byte // what the guest said is the result
-	held    int64  // bytes on the heap that are counted until the answer is written
-	replied bool
-	failure string // what the guest said is wrong
-	failed  bool
-	logs    [2]*logWriter
-	logged  int // bytes of log so far
-	fetched fetched
-	files   *wasifs.View // nil: there is no store
-	err     *Fault       // why the host ended the guest
+	result     []byte // of the last host call that has one
+	large      []byte // of the budget: what it lies in, if it is large
+	reply      []byte // what the guest said is the result
+	held       int64  // bytes on the heap that are counted until the answer is written
+	replied    bool
+	failure    string // what the guest said is wrong
+	failed     bool
+	logs       [2]*logWriter
+	logged     int // bytes of log so far
+	fetched    fetched
+	fetchedAll int64        // bytes that are counted as fetched until the instance is gone
+	files      *wasifs.View // nil: there is no store
+	err        *Fault       // why the host ended the guest
 }
 
 type instanceKey struct{}
@@ -233,6 +234,8 @@ func (in *instance) free() {
 func (in *instance) dismiss() {
 	in.dropResult()
 	in.release()
+	in.app.host.fetched.Add(-in.fetchedAll)
+	in.fetchedAll = 0
 	if in.admitted {
 		in.app.budget.dismiss(&in.app.memory, in.app.size)
 	}

@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,32 @@ func TestPoolGivesWay(t *testing.T) {
 	}
 	if n := h.memory.inUse(); n != 0 {
 		t.Errorf("%d bytes are in use", n)
+	}
+}
+
+// TestPoolGivesBack: what an instance has counted before it was needed is not counted any
+// more when it is gone, though its app is not.
+func TestPoolGivesBack(t *testing.T) {
+	h := newHost(t, Interpreter)
+	h.Memory = 8 << 16
+	a := load(t, h, "count", assemble("", "\x7f", "\x41\x00"), func(*manifest.App) {})
+	all, stop := context.WithCancel(t.Context())
+	defer stop()
+	in, err := (&instance{app: a, spare: true, ctx: all, end: a.deadline(), left: a.Limits.Fuel}).make(stdio{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := in.hold(1000); f != nil {
+		t.Fatal(f)
+	}
+	h.fetched.Add(500)
+	in.fetchedAll = 500
+	in.close()
+	if n := h.fetched.Load(); n != 0 {
+		t.Errorf("%d bytes are counted as fetched", n)
+	}
+	if n := h.memory.of(&a.memory).beside; n != 0 {
+		t.Errorf("%d bytes are counted beside memory", n)
 	}
 }
 
