@@ -33,9 +33,23 @@ func public(name, address string) error {
 	if err != nil {
 		return err
 	}
-	ip := a.Addr().Unmap()
-	if ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+	ip := plainIP(a.Addr())
+	if clouds.Contains(ip) || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return fmt.Errorf("%s leads to %s: the allow-list must have the address itself", name, ip)
 	}
 	return nil
+}
+
+var (
+	clouds = netip.MustParsePrefix("fd00:ec2::/32") // the link's services of AWS in IPv6
+	nat64  = netip.MustParsePrefix("64:ff9b::/96")  // RFC 6052
+)
+
+// plainIP is the address of IPv4 that one of IPv6 stands for, or else the address.
+func plainIP(ip netip.Addr) netip.Addr {
+	if ip = ip.Unmap().WithZone(""); nat64.Contains(ip) {
+		b := ip.As16()
+		return netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return ip
 }

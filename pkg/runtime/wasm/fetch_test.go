@@ -362,7 +362,8 @@ func TestGuarded(t *testing.T) {
 		"192.0.2.1:443": true, "10.0.0.1:443": true, "[2001:db8::1]:443": true, "[fd00::1]:443": true,
 		"127.0.0.1:443": false, "127.9.9.9:443": false, "169.254.169.254:80": false, "0.0.0.0:443": false, "224.0.0.1:443": false,
 		"255.255.255.255:443": false, "[::1]:443": false, "[::]:443": false, "[fe80::1]:443": false, "[ff02::1]:443": false,
-		"[::ffff:127.0.0.1]:443": false, "[::ffff:169.254.169.254]:80": false, "nonsense": false,
+		"[::ffff:127.0.0.1]:443": false, "[::ffff:169.254.169.254]:80": false,
+		"[fd00:ec2::254]:80": false, "[64:ff9b::169.254.169.254]:80": false, "[64:ff9b::127.0.0.1]:443": false, "[64:ff9b::192.0.2.1]:443": true, "nonsense": false,
 	} {
 		if err := public("name", address); (err == nil) != ok {
 			t.Errorf("%s: %v", address, err)
