@@ -75,6 +75,7 @@ func (in *instance) poll(memory api.Memory, from, to, n, count uint32) uint32 {
 		}
 		next = min(next, list[i].wait)
 	}
+	next = max(next, 0) // what is over is not more ready than what is ready now
 	if next > 0 {
 		in.sleep(int64(next))
 	}

@@ -34,6 +34,33 @@ func TestWASI(t *testing.T) {
 	}
 }
 
+// TestPollPast: a time that is over does not hide that a file is ready.
+func TestPollPast(t *testing.T) {
+	a := load(t, newHost(t, Interpreter), "polls", assemble("", "", ""))
+	in, err := a.newInstance(t.Context(), Caller{}, a.deadline(), stdio{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.close()
+	const from, to, count = 0, 1024, 2048
+	b := make([]byte, 3*subscriptionSize)
+	for i, kind := range []byte{eventClock, eventRead, eventClock} {
+		s := b[i*subscriptionSize:]
+		s[0], s[8] = byte(i), kind
+		if kind == eventClock {
+			binary.LittleEndian.PutUint64(s[24:], uint64(i+1)) // ns after 1970
+			s[40] = 1
+		}
+	}
+	in.mod.Memory().Write(from, b)
+	if errno := in.poll(in.mod.Memory(), from, to, 3, count); errno != wasiSuccess {
+		t.Fatal(errno)
+	}
+	if n, _ := in.mod.Memory().ReadUint32Le(count); n != 3 {
+		t.Errorf("%d events, want 3", n)
+	}
+}
+
 // TestPoll: what poll_oneoff refuses, and that a guest that waits ends with its time.
 func TestPoll(t *testing.T) {
 	a := load(t, newHost(t, Interpreter), "polls", assemble("", "", ""), func(m *manifest.App) { m.Limits.TimeMS = 50 })
