@@ -9,7 +9,7 @@ import (
 	"github.com/enclaveos/eos/pkg/runtime/module"
 )
 
-// metrics are figures: JSON with upstream's names, in which what no module counts is 0,
+// metrics are figures: JSON with the names of Enclave OS Mini, in which what no module counts is 0,
 // or the text of Prometheus for who asks for that.
 func (r *Runtime) metrics(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Vary", "Accept")

@@ -45,7 +45,7 @@ func firstKey(body []byte) (string, bool) {
 }
 
 // Handle implements module.Module. What fails is told by
-// {"status":"error","message":...}: with HTTP status 200 where a client of upstream's
+// {"status":"error","message":...}: with HTTP status 200 where a client of Enclave OS Mini
 // calls an app, with one that fits where a manager gives an order. What is no envelope
 // is a 400, a missing role a 401 or 403.
 func (m *Module) Handle(ctx context.Context, r *module.Request) (*module.Response, error) {

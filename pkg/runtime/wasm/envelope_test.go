@@ -65,7 +65,7 @@ func TestOrders(t *testing.T) {
 		{managerToken, `{"wasm_unload":{"name":"answer"},"wasm_unload":{"name":"answer"}}`, 400, `"wasm_unload" comes twice`},
 		{managerToken, `{"wasm_unload":{"name":"answer"},"\u0077asm_unload":{}}`, 400, `"wasm_unload" comes twice`},
 		{managerToken, `{"wasm_list":{"x":1}}`, 400, `unknown member \"x\"`},
-		// Calls answer as upstream's do.
+		// Calls answer as those of Enclave OS Mini do.
 		{"", `{"wasm_call":{"app":"none","function":"f"}}`, 200, `{"status":"error","message":"there is no app none"`},
 		{"", `{"wasm_call":{"app":"adder","app":"answer","function":"f"}}`, 400, `"app" comes twice`},
 		{"", `{"wasm_call":{"app":"adder","function":"f","params":[{"type":"s32","value":1},{"type":"s32","value":2,"value":3}]}}`, 400, `"value" comes twice`},
