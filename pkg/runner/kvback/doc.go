@@ -11,6 +11,7 @@
 //
 // A write is on the disk before it is acknowledged: Pebble syncs its log once for all
 // writers that wait at the same time, and a file is written beside the old one,
-// synced, and renamed over it. Keys in Pebble are the table's length in one byte,
-// the table, and the enclave's key.
+// synced, and renamed over it. Commits with numbers (kvwire.Commit) come into the log in
+// the order of these, several before it is synced. Keys in Pebble are the table's length
+// in one byte, the table, and the enclave's key.
 package kvback
