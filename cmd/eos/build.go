@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/enclaveos/eos/pkg/sgx"
 	"github.com/enclaveos/eos/pkg/sgxs/fromelf"
@@ -116,14 +117,14 @@ that calls boot.Main with modules of its own. WASM modules may follow it.
 
 // build converts the program at in to an image at out.
 func build(u *ui, in, out string, o fromelf.Options) (*fromelf.Layout, error) {
-	if err := checkDistinct(out, in); err != nil {
-		return nil, err
-	}
-	f, err := openProgram(in)
+	f, err := openProgram(in) // first: of an image as the program it says so
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if err := checkDistinct(out, in); err != nil {
+		return nil, err
+	}
 	fi, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -180,6 +181,8 @@ func openProgram(path string) (*os.File, error) {
 		return refuse(withHint(fmt.Errorf("%s is an enclave image already", path), "eos sign signs it, eos append adds to it"))
 	case filepath.Ext(path) == ".toml":
 		return refuse(withHint(fmt.Errorf("%s is a manifest, not a program", path), "eos build -m %s builds what it names", path))
+	case slices.Contains([]string{".c", ".cc", ".cpp", ".rs", ".ts"}, filepath.Ext(path)):
+		return refuse(withHint(fmt.Errorf("%s is source, not a program", path), "its compiler makes a WASM module of it: docs/wasm.md"))
 	}
 	return f, nil
 }

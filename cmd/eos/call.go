@@ -46,7 +46,7 @@ they are. --data gives all parameters as one JSON object; - is stdin.
   eos call --mrsigner key.pem --token operator-token notes erase name=a`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 {
-				return usagef("call wants APP and FUNCTION")
+				return withHint(usagef("call wants APP and FUNCTION"), "eos call [FLAGS] APP FUNCTION [NAME=VALUE...]; GET /rpc/APP/schema lists an app's functions")
 			}
 			return nil
 		},
@@ -85,7 +85,7 @@ func appAddress(arg string) (hostport, app string, err error) {
 	}
 	app = strings.Trim(u.Path, "/")
 	if app == "" || strings.Contains(app, "/") {
-		return "", "", withHint(usagef("%s names no app", arg), "eos call https://HOST:PORT/APP FUNCTION")
+		return "", "", withHint(usagef("%s names no app", arg), "put its name behind the address: https://%s/APP", u.Host)
 	}
 	port := u.Port()
 	if port == "" {

@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/enclaveos/eos/pkg/runner/platform"
 	"github.com/enclaveos/eos/pkg/runner/platform/softsgx"
@@ -41,12 +43,21 @@ func (f *platformFlags) open() (platform.Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	device, err := microcode.OpenDevice(dir)
+	device, err := openDevice(dir)
 	if err != nil {
 		return nil, err
 	}
 	p, err := softsgx.New(softsgx.Options{Device: device})
 	return p, withHint(err, "eos doctor says what this machine can do, and how to help it")
+}
+
+// openDevice opens the software platform's device, whose key is in dir.
+func openDevice(dir string) (*microcode.Device, error) {
+	device, err := microcode.OpenDevice(dir)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return nil, withHint(err, "the platform keeps its keys in %s: use --platform-dir DIR or set $XDG_STATE_HOME", dir)
+	}
+	return device, err
 }
 
 // stateDir returns dir or else where the XDG base directory specification puts

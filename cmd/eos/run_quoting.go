@@ -6,7 +6,6 @@ import (
 
 	"github.com/enclaveos/eos/pkg/channel/wire"
 	"github.com/enclaveos/eos/pkg/runner/dispatch"
-	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/microcode"
 	"github.com/enclaveos/eos/pkg/runner/platform/softsgx/quoting"
 )
 
@@ -16,7 +15,7 @@ func openQuoting(pf *platformFlags) (*quoting.Quoter, error) {
 	if err != nil {
 		return nil, err
 	}
-	device, err := microcode.OpenDevice(dir)
+	device, err := openDevice(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func (f *runtimeFlags) stateDir(path string) string {
 func (f *runtimeFlags) config(u *ui, state string, first bool) (string, error) {
 	listen, err := net.ResolveTCPAddr("tcp", f.listen)
 	if err != nil {
-		return "", usagef("--listen: %w", err)
+		return "", withHint(usagef("--listen: %w", err), "write [IP]:PORT, such as 127.0.0.1:8443 or :8443")
 	}
 	c := &start.Config{Format: start.Format, Listen: listen.String(), Leaf: f.leaf, Evidence: f.evidence, Hosts: f.hosts}
 	for _, h := range f.hosts {

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/enclaveos/eos/pkg/sgx"
@@ -49,6 +52,8 @@ exit status is 0 only if all that was asked for holds.`,
 			}
 			kind, err := whatToVerify(args[0])
 			switch {
+			case errors.Is(err, fs.ErrNotExist) && isHostPort(args[0]):
+				return withHint(err, "an enclave's address begins with https://: https://%s", args[0])
 			case err != nil:
 				return err
 			case kind == ofImage && len(args) == 2:
@@ -116,6 +121,16 @@ func whatToVerify(path string) (evidenceKind, error) {
 		return ofImage, nil
 	}
 	return ofSignature, nil
+}
+
+// isHostPort reports whether arg looks like a server's address.
+func isHostPort(arg string) bool {
+	_, port, err := net.SplitHostPort(arg)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 // isSigStruct reports whether a file has a SIGSTRUCT's size.

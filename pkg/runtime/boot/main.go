@@ -48,7 +48,7 @@ func run(log *slog.Logger, args []string, modules []module.Module) error {
 	// First, so that an address that is in use leaves no state behind.
 	l, err := net.Listen("tcp", config.Listen)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; hint: --listen [IP]:PORT of eos run names another address", err)
 	}
 	defer l.Close()
 	host, err := rpc.Open()
