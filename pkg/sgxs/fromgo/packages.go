@@ -94,6 +94,9 @@ func (t *toolchain) list(ctx context.Context, pattern string, o *Options) ([]*go
 		} else if err != nil {
 			return nil, err
 		}
+		if p.Error != nil {
+			p.Error.Pos = t.place(p.Error.Pos)
+		}
 		pkgs = append(pkgs, p)
 	}
 	return pkgs, nil
@@ -185,8 +188,10 @@ const constraints = "build constraints exclude all Go files"
 // adviceFor makes a hint of what the go command advises, or of what its message means
 // to a program's author.
 func adviceFor(text, dir string) (msg, hint string) {
-	if msg, do, ok := strings.Cut(text, "; to add it:"); ok {
-		return msg, strings.TrimSpace(do)
+	for _, advises := range []string{"; to add it:", "; to add:"} { // a module, its checksum
+		if msg, do, ok := strings.Cut(text, advises); ok {
+			return msg, strings.TrimSpace(do)
+		}
 	}
 	switch {
 	case strings.HasPrefix(text, "no Go files in"):

@@ -143,6 +143,29 @@ func TestPatchesFailHard(t *testing.T) {
 	}
 }
 
+func TestAdviceOfGo(t *testing.T) {
+	for text, want := range map[string][2]string{
+		"no required module provides package a/b; to add it:\n\tgo get a/b":                   {"no required module provides package a/b", "go get a/b"},
+		"missing go.sum entry for module providing package a/b; to add:\n\tgo get c/d@v1.0.0": {"missing go.sum entry for module providing package a/b", "go get c/d@v1.0.0"},
+		"something else": {"something else", ""},
+	} {
+		if msg, hint := adviceFor(text, "."); msg != want[0] || hint != want[1] {
+			t.Errorf("%q: %q, %q", text, msg, hint)
+		}
+	}
+	tc := &toolchain{dir: "/home/me/app", mirror: "/tmp/eos-build-1/mod", modCache: "/home/me/go/pkg/mod"}
+	for pos, want := range map[string]string{
+		"../../../tmp/eos-build-1/mod/a@v1/a.go:1:2": "/home/me/go/pkg/mod/a@v1/a.go:1:2",
+		"/tmp/eos-build-1/mod/a@v1/a.go:1:2":         "/home/me/go/pkg/mod/a@v1/a.go:1:2",
+		"main.go:1:2":                                "main.go:1:2",
+		"":                                           "",
+	} {
+		if got := tc.place(pos); got != want {
+			t.Errorf("%q: %q, want %q", pos, got, want)
+		}
+	}
+}
+
 func TestMinorOf(t *testing.T) {
 	for v, want := range map[string]int{"go1.26.8": 26, "go1.26": 26, "go1.25rc1": 25, "go1.26.8 X:y": 26, "devel go1.27-abc": 0, "go2.1": 0, "go1.": 0, "": 0} {
 		if got := minorOf(v); got != want {

@@ -127,6 +127,15 @@ func (t *toolchain) run(ctx context.Context, args ...string) ([]byte, error) {
 // name replaces the names of files in the mirror by those in the module cache.
 func (t *toolchain) name(text string) string { return strings.ReplaceAll(text, t.mirror, t.modCache) }
 
+// place is name for a position, which the go command makes relative if that is
+// shorter.
+func (t *toolchain) place(pos string) string {
+	if abs := filepath.Join(t.dir, pos); pos != "" && !filepath.IsAbs(pos) && strings.HasPrefix(abs, t.mirror) {
+		pos = abs
+	}
+	return t.name(pos)
+}
+
 func run(ctx context.Context, dir string, env []string, tool string, args ...string) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
 	c := exec.CommandContext(ctx, tool, args...)
