@@ -26,10 +26,11 @@ type runtimeFlags struct {
 	hosts                  []string
 	caCert, caKey          string
 	state, operator        string
+	egressCA               string
 	quoteRate              uint32
 }
 
-var runtimeOnly = []string{"listen", "host", "leaf", "evidence", "quote-rate", "ca-cert", "ca-key", "state", "operator-token"}
+var runtimeOnly = []string{"listen", "host", "leaf", "evidence", "quote-rate", "ca-cert", "ca-key", "egress-ca", "state", "operator-token"}
 
 // noState is the value of --state for a runtime that keeps nothing.
 const noState = "none"
@@ -44,10 +45,12 @@ func (f *runtimeFlags) add(cmd *cobra.Command) {
 	fl.Uint32Var(&f.quoteRate, "quote-rate", ratls.DefaultQuotesPerSecond, "runtime: `NUMBER` of quotes a second that connections may cause")
 	fl.StringVar(&f.caCert, "ca-cert", "", "runtime: `FILE` with the certificate of the intermediary CA to hand over at the first start (default: it makes its own)")
 	fl.StringVar(&f.caKey, "ca-key", "", "runtime: `FILE` with the key of the intermediary CA")
+	fl.StringVar(&f.egressCA, "egress-ca", "", "runtime: `FILE` with the CAs that apps trust when they fetch, in place of Mozilla's, to hand over at the first start")
 	fl.StringVar(&f.operator, "operator-token", "", "runtime: `FILE` of the operator's token, made if it is missing, or sha256:HEX of one (default: operator-token in the state directory)")
 	completeFlagWords(cmd, "leaf", start.LeafPerConnection, "1h")
 	completeFlagWords(cmd, "evidence", start.EvidenceLeaf, start.EvidenceSession, start.EvidenceBothBySNI)
 	completeFlagFiles(cmd, "ca-cert", "pem", "der", "crt")
+	completeFlagFiles(cmd, "egress-ca", "pem", "crt")
 	completeFlagFiles(cmd, "ca-key", "key", "pem", "der")
 }
 
@@ -105,6 +108,9 @@ func (f *runtimeFlags) config(u *ui, state string, first bool) (string, error) {
 	if c.CA, err = f.readCA(u); err != nil {
 		return "", err
 	}
+	if c.EgressCAs, err = f.readEgressCAs(); err != nil {
+		return "", err
+	}
 	if c.Operator, err = f.operatorHash(u, state, first); err != nil {
 		return "", err
 	}
@@ -125,6 +131,22 @@ func (f *runtimeFlags) readCA(u *ui) (*start.CA, error) {
 	}
 	key, err := ca.KeyPEM()
 	return &start.CA{Chain: string(ca.CertificatePEM()), Key: string(key)}, err
+}
+
+// readEgressCAs reads whom apps are to trust when they fetch; nil: nobody said.
+func (f *runtimeFlags) readEgressCAs() ([]byte, error) {
+	if f.egressCA == "" {
+		return nil, nil
+	}
+	text, err := readLimited(f.egressCA, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	der, err := start.AuthoritiesOfPEM(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.egressCA, err)
+	}
+	return der, nil
 }
 
 // tokenFile is the name of the operator's token in a state directory.

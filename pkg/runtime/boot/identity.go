@@ -18,6 +18,7 @@ const (
 	sectionCAKey    = "ca-key"              // PEM
 	sectionOperator = "operator"            // SHA-256 of the token
 	sectionServers  = "attestation-servers" // JSON
+	sectionEgress   = "egress-cas"          // certificates, DER
 )
 
 // Sealed is the sealed configuration, what an enclave has been told once: *seal.State.
@@ -60,6 +61,9 @@ func newIdentity(config *start.Config, sections map[string][]byte) error {
 	if operator != nil {
 		sections[sectionOperator] = operator
 	}
+	if config.EgressCAs != nil {
+		sections[sectionEgress] = config.EgressCAs
+	}
 	return putCA(sections, ca)
 }
 
@@ -89,6 +93,9 @@ func (r *Runtime) identify(ctx context.Context) error {
 		return errors.New("sealed configuration: the hash of the operator's token is none")
 	}
 	r.operator = s[sectionOperator]
+	if r.egress, err = start.ParseAuthorities(s[sectionEgress]); err != nil {
+		return fmt.Errorf("sealed configuration: %w", err)
+	}
 	if text := s[sectionServers]; text != nil {
 		if err := json.Unmarshal(text, &r.servers); err != nil {
 			return fmt.Errorf("sealed configuration: attestation servers: %w", err)
@@ -109,6 +116,8 @@ func (r *Runtime) identify(ctx context.Context) error {
 		return errors.New("this enclave was first started without an operator, and can be given none later: a new --state begins anew")
 	case operator != nil && !bytes.Equal(operator, r.operator):
 		return errors.New("this enclave has an operator from its first start, and --operator-token is another's: start with that one or without it")
+	case r.config.EgressCAs != nil && !bytes.Equal(r.config.EgressCAs, s[sectionEgress]):
+		return errors.New("whom apps trust outside is sealed at the first start, and --egress-ca names others: start without it; a new --state begins anew")
 	}
 	return nil
 }

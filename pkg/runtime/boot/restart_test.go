@@ -77,12 +77,45 @@ func TestRestart(t *testing.T) {
 	if r, err := New(t.Context(), options(newPlatform(t), half, testConfig(), io.Discard)); err != nil || r.operator == nil || half.Sections()[sectionOperator] == nil {
 		t.Errorf("a first start that goes on: %v", err)
 	}
-	for section, bad := range map[string]string{sectionCAKey: "", sectionCACert: "x", sectionOperator: "short", sectionServers: "x"} {
+	for section, bad := range map[string]string{sectionCAKey: "", sectionCACert: "x", sectionOperator: "short", sectionServers: "x", sectionEgress: "x"} {
 		torn := &disk{sections: maps.Clone(d.sections)}
 		torn.sections[section] = []byte(bad)
 		if _, err := New(t.Context(), options(newPlatform(t), torn, testConfig(), io.Discard)); err == nil || !strings.Contains(err.Error(), "sealed configuration") {
 			t.Errorf("section %s is %q: %v", section, bad, err)
 		}
+	}
+}
+
+// Whom apps trust outside is said once, and modules are told.
+func TestAuthoritiesAreSealed(t *testing.T) {
+	bundle := func() []byte {
+		der, err := start.AuthoritiesOfPEM(newCA(t).CertificatePEM())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	theirs := bundle()
+	config := testConfig()
+	config.EgressCAs = theirs
+	d := new(disk)
+	for _, said := range [][]byte{theirs, nil, theirs} {
+		config.EgressCAs = said
+		r, err := New(t.Context(), options(newPlatform(t), d, config, io.Discard))
+		if err != nil || len(r.egress) == 0 || !bytes.Equal(d.Sections()[sectionEgress], theirs) {
+			t.Errorf("with %d bytes: %v", len(said), err)
+		}
+	}
+	config.EgressCAs = bundle()
+	if _, err := New(t.Context(), options(newPlatform(t), d, config, io.Discard)); err == nil || !strings.Contains(err.Error(), "--egress-ca names others") {
+		t.Errorf("others: %v", err)
+	}
+	without := new(disk)
+	if r, err := New(t.Context(), options(newPlatform(t), without, testConfig(), io.Discard)); err != nil || r.egress != nil {
+		t.Errorf("none: %v", err)
+	}
+	if _, err := New(t.Context(), options(newPlatform(t), without, config, io.Discard)); err == nil || !strings.Contains(err.Error(), "--egress-ca names others") {
+		t.Errorf("later: %v", err)
 	}
 }
 

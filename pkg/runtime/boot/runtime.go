@@ -3,6 +3,7 @@ package boot
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -51,7 +52,8 @@ type Runtime struct {
 	log        *slog.Logger
 	started    time.Time
 	attester   *ratls.Attester
-	operator   []byte // SHA-256 of the operator's token; nil: there is none
+	operator   []byte              // SHA-256 of the operator's token; nil: there is none
+	egress     []*x509.Certificate // whom to trust outside; nil: nobody has said
 
 	tree     atomic.Pointer[measure.Tree]
 	ready    atomic.Bool
@@ -88,7 +90,7 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 	for i, m := range r.modules {
 		if s, ok := m.(module.Starter); ok {
 			env := &module.Env{
-				Log: o.Log.With("module", m.Name()), Payload: o.Payload, Quoter: o.Quoter, RPC: o.RPC, State: o.State, Changed: r.changed,
+				Log: o.Log.With("module", m.Name()), Payload: o.Payload, Quoter: o.Quoter, RPC: o.RPC, State: o.State, Authorities: r.egress, Changed: r.changed,
 			}
 			if err := s.Start(ctx, env); err != nil {
 				return nil, errors.Join(fmt.Errorf("module %s: %w", m.Name(), err), stopModules(r.modules[:i]))

@@ -1,6 +1,7 @@
 package module
 
 import (
+	"crypto/x509"
 	"log/slog"
 
 	"github.com/enclaveos/eos/pkg/ratls"
@@ -23,6 +24,9 @@ type Env struct {
 	// State is what is sealed and stored: a store with tables, and keys of its own for
 	// each purpose. It is closed after Stop. It is nil in tests that have none.
 	State *seal.State
+	// Authorities are the CAs to trust in connections to the outside, as they were
+	// sealed at the first start; nil: those that are part of the runtime.
+	Authorities []*x509.Certificate
 	// Changed says that ConfigLeaves or Extensions now return something else. When
 	// it returns, the root is the new one and connections that begin from then on see
 	// it in their certificate.

@@ -51,6 +51,7 @@ type Module struct {
 	log      *slog.Logger
 	changed  func() error
 	manifest *manifest.Manifest // of the image; empty if it has none
+	trusted  *authorities       // nil: the runtime's
 	mux      *http.ServeMux
 
 	mu         sync.RWMutex
@@ -178,7 +179,7 @@ func (a *App) origin() string {
 func (m *Module) ConfigLeaves() []measure.Leaf {
 	leaves := []measure.Leaf{{Name: "wasm.engine", Data: []byte(m.host.Engine)}, {Name: "wasm.egress_cas"}}
 	if m.egress() {
-		sum := rootsHash()
+		sum := m.authoritiesHash()
 		leaves[1].Data = []byte(hex.EncodeToString(sum[:]))
 	}
 	for _, a := range m.sorted() {
@@ -208,6 +209,14 @@ func (m *Module) egress() bool {
 	return slices.ContainsFunc(m.sorted(), func(a *App) bool { return a.May(manifest.HTTPS) })
 }
 
+// authoritiesHash is that of whom https_fetch believes.
+func (m *Module) authoritiesHash() [32]byte {
+	if m.trusted == nil {
+		return mozillas().hash
+	}
+	return m.trusted.hash
+}
+
 // Extensions implements module.Claimant: the hash over all apps, the code's hash where
 // there is just one, and that of the authorities of https_fetch where an app may use it.
 //
@@ -229,7 +238,7 @@ func (m *Module) Extensions() []ratls.Extension {
 		list = append(list, ratls.Extension{OID: ratls.OIDWASMCode, Value: apps[0].Hash[:]})
 	}
 	if m.egress() {
-		sum := rootsHash()
+		sum := m.authoritiesHash()
 		list = append(list, ratls.Extension{OID: ratls.OIDEgressCAs, Value: sum[:]})
 	}
 	return list

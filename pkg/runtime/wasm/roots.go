@@ -4,38 +4,57 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
+	"hash"
 	"sync"
 
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// roots are the certificate authorities that https_fetch believes: Mozilla's, as they
-// were when the runtime was built. They are part of the measured code; what the host
+// authorities are the certificate authorities that https_fetch believes. What the host
 // has in its file system does not matter.
-var roots = sync.OnceValue(func() *x509.CertPool {
-	pool := x509.NewCertPool()
+type authorities struct {
+	pool *x509.CertPool
+	// hash is SHA-256 over, for each authority in order, the length of its
+	// certificate (u32 big-endian) and the certificate in DER.
+	hash [32]byte
+}
+
+// newAuthorities are these, which the runtime has sealed at its first start; those of
+// the runtime if there are none.
+func newAuthorities(cas []*x509.Certificate) *authorities {
+	if cas == nil {
+		return mozillas()
+	}
+	a, h := &authorities{pool: x509.NewCertPool()}, sha256.New()
+	for _, c := range cas {
+		a.pool.AddCert(c)
+		hashAuthority(h, c.Raw)
+	}
+	h.Sum(a.hash[:0])
+	return a
+}
+
+// mozillas are Mozilla's as they were when the runtime was built: part of the measured
+// code.
+var mozillas = sync.OnceValue(func() *authorities {
+	a, h := &authorities{pool: x509.NewCertPool()}, sha256.New()
 	for r := range bundle.Roots() {
+		hashAuthority(h, r.Certificate)
 		c, err := x509.ParseCertificate(r.Certificate)
 		if err != nil {
 			continue // one authority less
 		}
 		if r.Constraint != nil {
-			pool.AddCertWithConstraint(c, r.Constraint)
+			a.pool.AddCertWithConstraint(c, r.Constraint)
 		} else {
-			pool.AddCert(c)
+			a.pool.AddCert(c)
 		}
 	}
-	return pool
+	h.Sum(a.hash[:0])
+	return a
 })
 
-// rootsHash is SHA-256 over, for each authority in the order of the bundle, the length of
-// its certificate (u32 big-endian) and the certificate in DER.
-var rootsHash = sync.OnceValue(func() (sum [32]byte) {
-	h := sha256.New()
-	for r := range bundle.Roots() {
-		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(r.Certificate))))
-		h.Write(r.Certificate)
-	}
-	h.Sum(sum[:0])
-	return sum
-})
+func hashAuthority(h hash.Hash, der []byte) {
+	h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(der))))
+	h.Write(der)
+}

@@ -14,10 +14,11 @@ func (m *Module) Start(ctx context.Context, env *module.Env) error {
 	if m.Memory == 0 {
 		m.Memory = memoryShare(engine)
 	}
+	m.trusted = newAuthorities(env.Authorities)
 	c := Config{
 		Engine:  engine,
 		Payload: env.Payload,
-		Fetch:   newFetcher(roots(), guarded{}),
+		Fetch:   newFetcher(m.trusted.pool, guarded{}),
 		Dial:    guarded{},
 		Log:     env.Log, Changed: env.Changed,
 	}

@@ -53,6 +53,7 @@ type Config struct {
 	Hosts     []string `json:"hosts,omitempty"`      // names and addresses in the certificate, beside those of this machine
 	CA        *CA      `json:"ca,omitempty"`         // handed over at the first start; nil: the enclave makes its own
 	Operator  string   `json:"operator,omitempty"`   // SHA-256 of the operator's token, hex; taken at the first start
+	EgressCAs []byte   `json:"egress_cas,omitempty"` // whom apps trust outside, see ParseAuthorities; taken at the first start; nil: those of the runtime
 }
 
 // CA is an intermediary CA, as PEM.
@@ -71,7 +72,7 @@ func (c *Config) Append(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	if len(text) > MaxSize {
-		return nil, fmt.Errorf("start configuration: %d bytes, at most %d: a CA chain is too long", len(text), MaxSize)
+		return nil, fmt.Errorf("start configuration: %d bytes, at most %d: the CA's chain or the CAs of --egress-ca are too long", len(text), MaxSize)
 	}
 	return append(b, text...), nil
 }
@@ -140,6 +141,9 @@ func (c *Config) check() error {
 		}
 	}
 	if _, err := ParseOperator(c.Operator); err != nil {
+		return err
+	}
+	if _, err := ParseAuthorities(c.EgressCAs); err != nil {
 		return err
 	}
 	if c.CA != nil && (c.CA.Key == "" || c.CA.Chain == "") {
