@@ -7,11 +7,11 @@ package ijson
 
 import (
 	"bytes"
-	"cmp"
 	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"reflect"
 	"slices"
 	"strconv"
@@ -98,10 +98,12 @@ type scanner struct {
 	b    []byte
 	i    int
 	open bool // structs may have other members
-	// names are where the names of members lie, with quotes, of the objects around i,
-	// the outermost first. An object with very many members is to take less memory
-	// than its text.
-	names []span
+	// names are those of the members of the objects around i, the outermost first: a
+	// hash in the upper half, in the lower where the name lies. An object with very
+	// many members is to take no more memory than its text, and little more time:
+	// the hash has a key, so that nobody can send names that all have the same.
+	names []uint64
+	hash  maphash.Hash
 }
 
 type span struct{ from, to uint32 }
@@ -147,7 +149,7 @@ func (s *scanner) object(t reflect.Type) error {
 		if err != nil {
 			return err
 		}
-		s.names = append(s.names, at)
+		s.names = append(s.names, s.hashed(at))
 		member := elem(t, reflect.Map)
 		if fields != nil {
 			name := s.name(at)
@@ -162,14 +164,48 @@ func (s *scanner) object(t reflect.Type) error {
 	}
 	s.i++
 	mine := s.names[base:]
-	slices.SortFunc(mine, s.compare)
-	for k := 1; k < len(mine); k++ {
-		if s.compare(mine[k], mine[k-1]) == 0 {
-			return fmt.Errorf("the member %s comes twice", strconv.QuoteToASCII(short(s.name(mine[k]))))
+	slices.Sort(mine)
+	for k := range mine {
+		for j := k - 1; j >= 0 && mine[j]>>32 == mine[k]>>32; j-- {
+			if a, b := s.at(mine[j]), s.at(mine[k]); s.same(a, b) {
+				return fmt.Errorf("the member %s comes twice", strconv.QuoteToASCII(short(s.name(b))))
+			}
 		}
 	}
 	s.names = s.names[:base]
 	return nil
+}
+
+// hashed is an element of names for the name there.
+func (s *scanner) hashed(at span) uint64 {
+	var utf [utf8.UTFMax]byte
+	s.hash.Reset()
+	for b := s.b[at.from+1 : at.to-1]; len(b) > 0; {
+		if i := bytes.IndexByte(b, '\\'); i != 0 {
+			if i < 0 {
+				i = len(b)
+			}
+			_, _ = s.hash.Write(b[:i])
+			b = b[i:]
+			continue
+		}
+		var r rune
+		r, b = char(b)
+		_, _ = s.hash.Write(utf8.AppendRune(utf[:0], r))
+	}
+	return s.hash.Sum64()&^(1<<32-1) | uint64(at.from)
+}
+
+// at is where the name of an element of names lies.
+func (s *scanner) at(name uint64) span {
+	from := uint32(name)
+	to := from + 1
+	for ; s.b[to] != '"'; to++ {
+		if s.b[to] == '\\' {
+			to++
+		}
+	}
+	return span{from, to + 1}
 }
 
 // foldsTo reports whether encoding/json would take a name for that of a field.
@@ -223,22 +259,22 @@ func (s *scanner) name(at span) string {
 	return name
 }
 
-// compare puts names in order, without a copy: it is called often, and whoever sends
-// names can write each letter as an escape.
-func (s *scanner) compare(a, b span) int {
+// same reports whether two names mean the same, without a copy: whoever sends names can
+// write each letter as an escape.
+func (s *scanner) same(a, b span) bool {
 	x, y := s.b[a.from+1:a.to-1], s.b[b.from+1:b.to-1]
 	if bytes.IndexByte(x, '\\') < 0 && bytes.IndexByte(y, '\\') < 0 {
-		return bytes.Compare(x, y)
+		return bytes.Equal(x, y)
 	}
 	for len(x) > 0 && len(y) > 0 {
 		var p, q rune
 		p, x = char(x)
 		q, y = char(y)
 		if p != q {
-			return cmp.Compare(p, q)
+			return false
 		}
 	}
-	return cmp.Compare(len(x), len(y))
+	return len(x) == len(y)
 }
 
 // char is the first character of a name that is valid, and what follows.

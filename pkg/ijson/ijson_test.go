@@ -2,7 +2,6 @@ package ijson
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -248,9 +247,9 @@ func FuzzUnmarshal(f *testing.F) {
 	})
 }
 
-// TestCompareNames: names compare as what they mean, however they are written, and nothing
-// is copied for that.
-func TestCompareNames(t *testing.T) {
+// TestSameNames: names are the same that mean the same, however they are written, and
+// nothing is copied to find out.
+func TestSameNames(t *testing.T) {
 	same := [][]string{
 		{`""`},
 		{`"\b"`, `"\u0008"`},
@@ -273,10 +272,13 @@ func TestCompareNames(t *testing.T) {
 				for _, y := range b {
 					s := scanner{b: []byte(x + y)}
 					p, q := span{0, uint32(len(x))}, span{uint32(len(x)), uint32(len(x + y))}
-					if got := s.compare(p, q); got != cmp.Compare(i, k) {
-						t.Errorf("%s and %s: %d", x, y, got)
+					if got := s.same(p, q); got != (i == k) {
+						t.Errorf("%s and %s are the same: %t", x, y, got)
 					}
-					if n := testing.AllocsPerRun(1, func() { s.compare(p, q) }); n != 0 {
+					if a, b := s.hashed(p), s.hashed(q); a>>32 == b>>32 != (i == k) || s.at(a) != p || s.at(b) != q {
+						t.Errorf("%s and %s: %x at %v, %x at %v", x, y, a, s.at(a), b, s.at(b))
+					}
+					if n := testing.AllocsPerRun(1, func() { s.same(p, q); s.hashed(p) }); n != 0 {
 						t.Errorf("%s and %s: %v allocations", x, y, n)
 					}
 				}
@@ -299,5 +301,20 @@ func TestMembersBound(t *testing.T) {
 	}
 	if _, err := Members(object(MaxMembers + 1)); err == nil {
 		t.Error("one member more is taken")
+	}
+}
+
+// BenchmarkNames: 16 MiB of names that are written as escapes.
+func BenchmarkNames(b *testing.B) {
+	text := []byte("{")
+	for i := 0; len(text) < 16<<20; i++ {
+		text = fmt.Appendf(text, "\"\\u0061%d\":0,", i)
+	}
+	text[len(text)-1] = '}'
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if err := (&scanner{b: text}).check(nil); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
